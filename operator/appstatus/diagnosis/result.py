@@ -1,0 +1,42 @@
+"""What a diagnosis says."""
+
+from dataclasses import dataclass, field
+
+from appstatus.api.names import AppKey
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One measured fact: ``before`` and ``during`` are in ``unit``; None where there was nothing to compare with."""
+
+    signal: str
+    subject: str
+    before: float | None
+    during: float | None
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """share: part of the violator's excess (failed + slow) that starts here, 0..1; path: violator first, cause last."""
+
+    app: AppKey
+    klass: str  # id in the table of classes, e.g. ``cpu-throttled``
+    share: float
+    path: tuple[AppKey, ...]
+    evidence: tuple[Evidence, ...]
+    instance: str = ""
+    node: str = ""
+    neighbour: str = ""  # the noisy neighbour, if that is the class
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """causes: best first, at most three; ``dominant`` False means "no dominant cause" (best share < .3 or thin evidence)."""
+
+    violator: AppKey
+    onset: float
+    at: float
+    causes: tuple[Cause, ...]
+    dominant: bool
+    dismissed: tuple[str, ...] = field(default=())

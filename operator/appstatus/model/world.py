@@ -1,0 +1,147 @@
+"""Applications, their instances and the connections between them, with the recent past as arrays.
+
+Every array has the world's ``times`` as its last axis: rates are per second, averaged over the step; gauges are the step's last
+value; NaN means that nothing is known for the step (never 0).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from appstatus.api.names import AppKey, ObjectRef
+from appstatus.model.facts import Change
+from appstatus.model.series import F64
+
+# The agent's upper bounds, seconds, without +Inf: a superset of coroot-node-agent's, so that either side reads the other's data.
+BUCKETS: tuple[float, ...] = (
+    0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25,
+    0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 5.0, 7.5, 10.0, 30.0,
+)  # fmt: skip
+
+UNANSWERED: frozenset[str] = frozenset({"reset", "closed", "overdue"})
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Requests of one direction.
+
+    requests  by status, (T,) requests/s; statuses as the agent names them, UNANSWERED included
+    buckets   (len(BUCKETS)+1, T) requests/s whose latency is <= bound, cumulative as in Prometheus, last row = +Inf = all timed
+    seconds   (T,) seconds of latency per second (the histogram's sum)
+    """
+
+    requests: dict[str, F64] = field(default_factory=dict)
+    buckets: F64 | None = None
+    seconds: F64 | None = None
+
+    def total(self, times: int) -> F64:
+        """(T,) requests/s of all statuses; NaN where no status is known."""
+        return add(list(self.requests.values()), times)
+
+
+def add(parts: list[F64], times: int) -> F64:
+    """Sum of (T,) arrays that ignores NaN, but is NaN where every part is."""
+    if not parts:
+        return np.full(times, np.nan)
+    stack = np.vstack(parts)
+    known = ~np.isnan(stack)
+    return np.where(known.any(axis=0), np.where(known, stack, 0.0).sum(axis=0), np.nan)
+
+
+@dataclass(slots=True)
+class Container:
+    """Gauges and rates of one container; arrays are (T,) or None when the metric does not exist for it."""
+
+    name: str
+    cpu_usage: F64 | None = None  # cores
+    cpu_limit: F64 | None = None  # cores
+    cpu_delay: F64 | None = None  # s/s
+    cpu_throttled: F64 | None = None  # s/s
+    memory_rss: F64 | None = None  # bytes
+    memory_limit: F64 | None = None  # bytes
+    oom_kills: F64 | None = None  # counter increments per step
+    restarts: F64 | None = None  # counter increments per step
+
+
+@dataclass(slots=True)
+class Instance:
+    """A pod (or, without cluster rights, what the metrics' labels tell of one)."""
+
+    name: str
+    node: str
+    version: str
+    ready: bool
+    obsolete: bool  # being deleted, or replaced by a newer version
+    ready_since: float | None
+    containers: dict[str, Container] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Node:
+    name: str
+    ready: bool
+    cpu_cores: float | None = None
+    cpu_usage: F64 | None = None  # share of all cores, 0..1, iowait and idle left out
+    memory_total: F64 | None = None
+    memory_available: F64 | None = None
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(slots=True)
+class Connection:
+    """Everything one application sends to another (or to an external service), seen from the client.
+
+    connects, failed_connects, retransmits: 1/s; connect_time: s/s; active: number; rtt: s; bytes: 1/s.
+    ``pairs`` splits by (client instance, upstream instance) where both are known.
+    """
+
+    client: AppKey
+    upstream: AppKey
+    traffic: Traffic
+    connects: F64
+    failed_connects: F64
+    connect_time: F64
+    active: F64
+    retransmits: F64
+    rtt: F64
+    bytes_sent: F64
+    bytes_received: F64
+    pairs: dict[tuple[str, str], Traffic] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Application:
+    """``served`` is what its containers answered (inbound); probes of the kubelet and scrapes are already left out.
+
+    ``outside`` is the part of ``served`` that came from peers of class ``outside`` (no client side exists for it).
+    """
+
+    key: AppKey
+    ref: ObjectRef | None
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    category: str
+    created: float | None
+    desired: int | None
+    available: int | None
+    rollout_in_progress: bool
+    changes: tuple[Change, ...]
+    instances: dict[str, Instance] = field(default_factory=dict)
+    served: Traffic = field(default_factory=Traffic)
+    outside: Traffic = field(default_factory=Traffic)
+    upstreams: list[Connection] = field(default_factory=list)
+    downstreams: list[Connection] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class World:
+    """``missing`` names what could not be read this cycle (query id -> reason); whoever judges on it says Unknown."""
+
+    now: float
+    step: float
+    times: F64
+    applications: dict[AppKey, Application]
+    nodes: dict[str, Node]
+    connections: list[Connection]
+    newest: float | None
+    missing: dict[str, str] = field(default_factory=dict)
