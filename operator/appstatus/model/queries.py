@@ -1,0 +1,137 @@
+"""All PromQL that a cycle runs: one table, and nothing else in the operator queries the agents' metrics.
+
+Placeholder ``$RANGE``: the window of ``rate()``, see ``window``.
+
+Labels: every expression aggregates to exactly the labels in ``by``, with ``max``: an agent that is scraped by two jobs (annotations
+and a PodMonitor) must not count twice, and one agent's series are unique by these labels. Sums over a label that the model does not
+want (histograms over peers) are taken after that ``max``.
+
+The names are those of coroot-node-agent where it has the metric, so its data can be read too: it has no ``peer`` label (probes are
+then counted as requests), and its statuses can be codes (``model.http.status_class`` folds them).
+"""
+
+from dataclasses import dataclass
+
+# Peers whose requests never count: the kubelet's probes and metric scrapes.
+NOT_USERS = 'peer!~"kubelet|scrape"'
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """``by``: the labels each series of the answer has; ``fills``: where in the world it ends up.
+
+    backfill  also needed to rebuild the SLIs' long windows from raw data, at a coarser step
+    """
+
+    id: str
+    expr: str
+    by: tuple[str, ...]
+    fills: str
+    backfill: bool = False
+
+
+def window(step: float) -> float:
+    """Seconds to put for ``$RANGE``.
+
+    The step of a cycle is normally the scrape interval, and ``rate()`` needs two samples: two steps hold exactly two, so that each
+    rate is the difference of neighbouring samples, every event counts in one step only, and nothing is smeared over three as with the
+    customary wider windows. A coarse step (back-fill) holds many samples: one step.
+    """
+    return 2 * step if step < 120 else step
+
+
+CONTAINER = ("machine_id", "container_id")
+EDGE = (*CONTAINER, "destination", "actual_destination")
+
+
+def _gauge(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query:
+    return Query(qid, f"max by ({', '.join(by)}) ({metric})", by, fills)
+
+
+def _rate(qid: str, metric: str, by: tuple[str, ...], fills: str, backfill: bool = False) -> Query:
+    return Query(qid, f"max by ({', '.join(by)}) (rate({metric}[$RANGE]))", by, fills, backfill)
+
+
+def _sum_rate(qid: str, metric: str, by: tuple[str, ...], over: str, fills: str, backfill: bool = False) -> Query:
+    each = ", ".join((*by, over))
+    return Query(qid, f"sum by ({', '.join(by)}) (max by ({each}) (rate({metric}[$RANGE])))", by, fills, backfill)
+
+
+QUERIES: tuple[Query, ...] = (
+    # Freshness: the time of the newest sample per agent.
+    Query("agent_sample_time", "max by (machine_id) (timestamp(node_info))", ("machine_id",), "World.newest"),
+    # Nodes.
+    _gauge("node_info", "node_info", ("machine_id", "hostname"), "machine_id -> Node"),
+    _gauge("node_cpu_cores", "node_resources_cpu_logical_cores", ("machine_id",), "Node.cpu_cores"),
+    _sum_rate(
+        "node_cpu_usage", 'node_resources_cpu_usage_seconds_total{mode!~"idle|iowait"}', ("machine_id",), "mode", "Node.cpu_usage"
+    ),
+    _gauge("node_memory_total", "node_resources_memory_total_bytes", ("machine_id",), "Node.memory_total"),
+    _gauge("node_memory_available", "node_resources_memory_available_bytes", ("machine_id",), "Node.memory_available"),
+    # Containers. Restarts and OOM kills are read as counters and subtracted by us: rate() extrapolates, and one kill must be one.
+    _gauge("container_info", "container_info", (*CONTAINER, "image"), "Container exists"),
+    _gauge("container_restarts", "container_restarts_total", CONTAINER, "Container.restarts"),
+    _gauge("container_oom_kills", "container_oom_kills_total", CONTAINER, "Container.oom_kills"),
+    _gauge("container_cpu_limit", "container_resources_cpu_limit_cores", CONTAINER, "Container.cpu_limit"),
+    _rate("container_cpu_usage", "container_resources_cpu_usage_seconds_total", CONTAINER, "Container.cpu_usage"),
+    _rate("container_cpu_delay", "container_resources_cpu_delay_seconds_total", CONTAINER, "Container.cpu_delay"),
+    _rate("container_cpu_throttled", "container_resources_cpu_throttled_seconds_total", CONTAINER, "Container.cpu_throttled"),
+    _gauge("container_memory_limit", "container_resources_memory_limit_bytes", CONTAINER, "Container.memory_limit"),
+    _gauge("container_memory_rss", "container_resources_memory_rss_bytes", CONTAINER, "Container.memory_rss"),
+    # Who is who.
+    _gauge("listen", "container_net_tcp_listen_info", (*CONTAINER, "listen_addr"), "address -> instance"),
+    _gauge("ip_to_fqdn", "ip_to_fqdn", ("ip", "fqdn"), "names of external services"),
+    # TCP, from the client's side.
+    _rate("tcp_connects", "container_net_tcp_successful_connects_total", EDGE, "Connection.connects"),
+    _rate(
+        "tcp_failed_connects",
+        "container_net_tcp_failed_connects_total",
+        (*CONTAINER, "destination"),
+        "Connection.failed_connects",
+        backfill=True,
+    ),
+    _rate("tcp_connect_time", "container_net_tcp_connection_time_seconds_total", EDGE, "Connection.connect_time"),
+    _gauge("tcp_active", "container_net_tcp_active_connections", EDGE, "Connection.active"),
+    _rate("tcp_retransmits", "container_net_tcp_retransmits_total", EDGE, "Connection.retransmits"),
+    _rate("tcp_bytes_sent", "container_net_tcp_bytes_sent_total", EDGE, "Connection.bytes_sent"),
+    _rate("tcp_bytes_received", "container_net_tcp_bytes_received_total", EDGE, "Connection.bytes_received"),
+    _gauge("tcp_rtt", "container_net_tcp_rtt_seconds", EDGE, "Connection.rtt"),
+    # HTTP, from the client's side.
+    _rate("http_out", "container_http_requests_total", (*EDGE, "status"), "Connection.traffic.requests, pairs", backfill=True),
+    _rate("http_out_timed", "container_http_requests_duration_seconds_total_count", EDGE, "Connection.traffic, pairs: timed"),
+    _rate("http_out_seconds", "container_http_requests_duration_seconds_total_sum", EDGE, "Connection.traffic.seconds, pairs"),
+    _sum_rate(
+        "http_out_buckets",
+        "container_http_requests_duration_seconds_total_bucket",
+        (*CONTAINER, "destination", "le"),
+        "actual_destination",
+        "Connection.traffic.buckets",
+        backfill=True,
+    ),
+    # HTTP, from the server's side.
+    _rate(
+        "http_in",
+        f"container_http_inbound_requests_total{{{NOT_USERS}}}",
+        (*CONTAINER, "peer", "status"),
+        "Application.served, .outside: requests",
+        backfill=True,
+    ),
+    _sum_rate(
+        "http_in_seconds",
+        f"container_http_inbound_requests_duration_seconds_total_sum{{{NOT_USERS}}}",
+        CONTAINER,
+        "peer",
+        "Application.served.seconds",
+    ),
+    _sum_rate(
+        "http_in_buckets",
+        f"container_http_inbound_requests_duration_seconds_total_bucket{{{NOT_USERS}}}",
+        (*CONTAINER, "le"),
+        "peer",
+        "Application.served.buckets",
+        backfill=True,
+    ),
+)
+
+BY_ID: dict[str, Query] = {query.id: query for query in QUERIES}
+BACKFILL: tuple[Query, ...] = tuple(query for query in QUERIES if query.backfill)
