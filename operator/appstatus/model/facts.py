@@ -33,7 +33,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadFact:
-    """A top controller. ``desired`` is None where the kind has no number of replicas (CronJob, DaemonSet before scheduling)."""
+    """A top controller. ``desired`` is None where the kind has no number of replicas (CronJob, DaemonSet before scheduling).
+
+    pod_labels  labels of the pod template: tells which Services point here even while there is not one pod
+    """
 
     key: AppKey
     ref: ObjectRef
@@ -46,6 +49,7 @@ class WorkloadFact:
     observed_generation: int = 0
     rollout_in_progress: bool = False
     changes: tuple[Change, ...] = ()
+    pod_labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ def window(step: float) -> float:
     """Seconds to put for ``$RANGE``.
 
     The step of a cycle is normally the scrape interval, and ``rate()`` needs two samples: two steps hold exactly two, so that each
-    rate is the difference of neighbouring samples, every event counts in one step only, and nothing is smeared over three as with the
-    customary wider windows. A coarse step (back-fill) holds many samples: one step.
+    rate is the difference of neighbouring samples, every event counts in one step only, and nothing is smeared over three as with
+    the customary wider windows. A coarse step (back-fill) holds many samples: one step.
     """
     return 2 * step if step < 120 else step
 
