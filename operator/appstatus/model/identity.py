@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from appstatus.api.names import AppKey
 from appstatus.model.facts import Facts
+from appstatus.model.grouping import Grouping
 
 # k8s.io/apimachinery/pkg/util/rand: no vowels, no 0 1 3. Suffixes have 5 characters, pod template hashes up to 10.
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
@@ -18,6 +19,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("StatefulSet", re.compile(r"^(?P<name>.+)-\d{1,4}$")),
     ("DaemonSet", re.compile(rf"^(?P<name>.+)-[{_SAFE}]{{5}}$")),  # Jobs have the same form
 )
+CUSTOM = "CustomApplication"
 _SAME_FORM = {"DaemonSet": ("DaemonSet", "Job")}
 
 
@@ -33,8 +35,9 @@ class Owner(NamedTuple):
 class Identities:
     """Resolves containers. Keeps what it has resolved, so that a container with forty series is judged once."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, grouping: Grouping) -> None:
         self._facts = facts
+        self._grouping = grouping
         self._pods: dict[tuple[str, str], AppKey] = {}
         self._workloads: dict[tuple[str, str], list[AppKey]] = {}
         for key in facts.workloads:
@@ -58,6 +61,9 @@ class Identities:
         if known is None:
             fact = self._facts.pods.get((namespace, name))
             known = fact.owner if fact is not None else self._guess(namespace, name)
+            custom = self._grouping.custom_application(namespace, name)
+            if custom is not None:
+                known = AppKey(namespace, CUSTOM, custom)
             self._pods[namespace, name] = known
         return known
 

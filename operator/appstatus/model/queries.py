@@ -3,8 +3,8 @@
 Placeholder ``$RANGE``: the window of ``rate()``, see ``window``.
 
 Labels: every expression aggregates to exactly the labels in ``by``, with ``max``: an agent that is scraped by two jobs (annotations
-and a PodMonitor) must not count twice, and one agent's series are unique by these labels. Sums over a label that the model does not
-want (histograms over peers) are taken after that ``max``.
+and a PodMonitor) must not count twice, and one agent's series are unique by these labels. Sums over a label that the model does
+not want are taken after that ``max``.
 
 The names are those of coroot-node-agent where it has the metric, so its data can be read too: it has no ``peer`` label (probes are
 then counted as requests), and its statuses can be codes (``model.http.status_class`` folds them).
@@ -116,19 +116,17 @@ QUERIES: tuple[Query, ...] = (
         "Application.served, .outside: requests",
         backfill=True,
     ),
-    _sum_rate(
+    _rate(
         "http_in_seconds",
         f"container_http_inbound_requests_duration_seconds_total_sum{{{NOT_USERS}}}",
-        CONTAINER,
-        "peer",
-        "Application.served.seconds",
+        (*CONTAINER, "peer"),
+        "Application.served, .outside: seconds",
     ),
-    _sum_rate(
+    _rate(
         "http_in_buckets",
         f"container_http_inbound_requests_duration_seconds_total_bucket{{{NOT_USERS}}}",
-        (*CONTAINER, "le"),
-        "peer",
-        "Application.served.buckets",
+        (*CONTAINER, "peer", "le"),
+        "Application.served, .outside: buckets",
         backfill=True,
     ),
 )

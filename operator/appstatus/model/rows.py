@@ -14,7 +14,7 @@ _CHUNK = 16_384
 def fold(values: F64, groups: NDArray[np.intp], count: int, how: Literal["sum", "mean", "max"] = "sum") -> F64:
     """(rows, T) and a group number per row -> (count, T).
 
-    NaN parts are ignored; where all parts are NaN, or a group has no rows, the result is NaN. A negative group number leaves the row out.
+    NaN parts are ignored; where all parts are NaN, or a group has no rows, the result is NaN. Rows of a negative group are skipped.
     """
     result = np.full((count, values.shape[1]), np.nan)
     order = np.argsort(groups, kind="stable")
@@ -55,7 +55,7 @@ def increments(counter: F64, existed: NDArray[np.bool_] | None = None) -> F64:
     """(rows, T) counter -> increments per step, (rows, T); the first known value is no increment, a reset counts from zero.
 
     A gap is bridged: the increment is booked on the step at which the counter is seen again. ``existed`` (rows, T) says where the
-    thing counted was there although the counter was not yet: there the counter was 0 (an agent that exports it from the first event).
+    thing counted was there although the counter was not yet: the counter was 0 (agents that export it from the first event on).
     """
     result = np.full(counter.shape, np.nan)
     last = np.full(counter.shape[0], np.nan)

@@ -28,11 +28,13 @@ class Traffic:
     requests  by status, (T,) requests/s; statuses as the agent names them, UNANSWERED included
     buckets   (len(BUCKETS)+1, T) requests/s whose latency is <= bound, cumulative as in Prometheus, last row = +Inf = all timed
     seconds   (T,) seconds of latency per second (the histogram's sum)
+    timed     (T,) answers/s in the histogram: seconds / timed is the mean latency
     """
 
     requests: dict[str, F64] = field(default_factory=dict)
     buckets: F64 | None = None
     seconds: F64 | None = None
+    timed: F64 | None = None
 
     def total(self, times: int) -> F64:
         """(T,) requests/s of all statuses; NaN where no status is known."""
