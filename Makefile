@@ -56,7 +56,7 @@ test-unit: lint ## the fast tests: no root, no cluster
 	$(VENV)/bin/python -m pytest tests/unit
 
 .PHONY: test-e2e
-test-e2e: venv ## the tests on a cluster: $$KUBECONFIG, else the local one
+test-e2e: venv ## the tests on a cluster: KUBECONFIG, else the local one
 	$(VENV)/bin/python -m pytest tests/e2e
 
 .PHONY: test

@@ -24,7 +24,10 @@ MODULE = HERE / "binaries"  # the go.mod and go.sum that pin etcd and Kubernetes
 
 @dataclass(frozen=True)
 class Binary:
-    """`version` empty: built inside MODULE, whose go.mod pins it. Else by `go install package@version`."""
+    """`version` empty: built inside MODULE, whose go.mod pins it, or which has its source (`./package`).
+
+    Else by `go install package@version`.
+    """
 
     package: str
     version: str = ""
@@ -40,6 +43,7 @@ BINARIES: dict[str, Binary] = {
     "kube-scheduler": Binary("k8s.io/kubernetes/cmd/kube-scheduler", seconds=4),
     "kubelet": Binary("k8s.io/kubernetes/cmd/kubelet", seconds=57),
     "kube-proxy": Binary("k8s.io/kubernetes/cmd/kube-proxy", seconds=9),
+    "pause": Binary("./pause", seconds=1),
     "helm": Binary("helm.sh/helm/v4/cmd/helm", "v4.2.4", seconds=73),
     "coredns": Binary("github.com/coredns/coredns", "v1.14.2", seconds=150),
 }
@@ -73,7 +77,12 @@ def _ldflags() -> str:
 def path(name: str) -> Path:
     """Where the binary is, or will be once built."""
     binary = BINARIES[name]
-    pins = binary.version.encode() or (MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes()
+    if binary.version:
+        pins = binary.version.encode()
+    elif binary.package.startswith("./"):
+        pins = (MODULE / binary.package / "main.go").read_bytes()
+    else:
+        pins = (MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes()
     key = hashlib.sha256(f"{binary.package} {_ldflags()} {os.uname().machine} ".encode() + pins).hexdigest()[:12]
     return CACHE / "bin" / key / name
 

@@ -102,13 +102,58 @@ API_SERVER = Component(
     ),
     "{url}/readyz",
 )
+CONTAINERD = Component(
+    "containerd",
+    ("--config={run}/config/containerd.toml",),
+    "",  # asked through its socket, see containers.py
+)
+CONTROLLER_MANAGER = Component(
+    "kube-controller-manager",
+    (
+        "--kubeconfig={run}/config/kube-controller-manager.kubeconfig",
+        "--bind-address=127.0.0.1",
+        "--leader-elect=false",
+        "--use-service-account-credentials",  # each controller with its own rights
+        "--service-account-private-key-file={pki}/service-account.key",
+        "--root-ca-file={pki}/ca.crt",
+        "--cluster-signing-cert-file={pki}/ca.crt",
+        "--cluster-signing-key-file={pki}/ca.key",
+        "--profiling=false",
+    ),
+    "https://127.0.0.1:10257/healthz",
+)
+SCHEDULER = Component(
+    "kube-scheduler",
+    (
+        "--kubeconfig={run}/config/kube-scheduler.kubeconfig",
+        "--bind-address=127.0.0.1",
+        "--leader-elect=false",
+        "--profiling=false",
+    ),
+    "https://127.0.0.1:10259/healthz",
+)
+KUBELET = Component(
+    "kubelet",
+    (
+        "--config={run}/config/kubelet.json",
+        "--kubeconfig={run}/config/kubelet.kubeconfig",
+        "--root-dir={kubelet_root}",
+        "--hostname-override={node}",
+        "--node-ip={address}",
+    ),
+    "http://127.0.0.1:10248/healthz",
+)
+KUBE_PROXY = Component("kube-proxy", ("--config={run}/config/kube-proxy.json",), "http://127.0.0.1:10256/livez")
+
+# In the order of their start. The first three need nothing but the machine, the others the API server.
+CLUSTER = (CONTAINERD, ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KUBELET, KUBE_PROXY)
 
 
 def launch(component: Component, binary: Path, settings: Settings, *more: str, prefix: tuple[str, ...] = ()) -> Started:
     """Starts a component; `more` are further flags, `prefix` a command that runs it."""
     command = [*prefix, str(binary), *map(settings.fill, component.arguments), *more]
-    marker = f"{settings.name}/{component.name}"
-    return Started(component, settings, processes.start(marker, command, settings.log(component.name)))
+    mark = f"{settings.name}/{component.name}"
+    return Started(component, settings, processes.start(mark, command, settings.log(component.name)))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import subprocess
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ class Authority:
     def sign(self, name: str, user: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> None:
         """A certificate for a client (`user`, `groups`) and, with `hosts` (names or addresses), also for a server."""
         subject = "".join(f"/O={group}" for group in groups) + f"/CN={user}"
-        names = ",".join(("IP:" if host[-1].isdigit() or ":" in host else "DNS:") + host for host in hosts)
+        names = ",".join(f"{_kind(host)}:{host}" for host in hosts)
         _openssl(
             "req", "-x509", "-CA", self.certificate, "-CAkey", self.directory / "ca.key", *_KEY, "-days", "3650",
             "-keyout", self.directory / f"{name}.key", "-out", self.directory / f"{name}.crt", "-subj", subject,
@@ -71,6 +72,14 @@ class Authority:
         file.touch(mode=0o600)
         file.write_text(json.dumps(content, indent=1))
         return file
+
+
+def _kind(host: str) -> str:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "DNS"
+    return "IP"
 
 
 def _openssl(*arguments: str | Path) -> None:

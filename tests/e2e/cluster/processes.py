@@ -22,7 +22,7 @@ class StartError(RuntimeError):
     """A daemon ended or did not become ready; the message names it, and the log to read."""
 
 
-def start(component: str, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+def start(mark: str, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """Starts a daemon in a session of its own, so that Ctrl-C in the terminal does not reach it."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -32,17 +32,18 @@ def start(component: str, command: Sequence[str], log: Path) -> subprocess.Popen
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, MARKER: component},
+            env={**os.environ, MARKER: mark},
         )
 
 
-def running() -> dict[int, str]:
-    """Every live process of this machine that carries the marker: pid -> component."""
+def running(owner: str) -> dict[int, str]:
+    """Every live process of this machine whose marker is `owner/COMPONENT`: pid -> component."""
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return {pid: name for pid in pids if (name := component_of(pid))}
+    marked = {pid: marker(pid).partition("/") for pid in pids}
+    return {pid: component for pid, (found, _, component) in marked.items() if found == owner}
 
 
-def component_of(pid: int) -> str:
+def marker(pid: int) -> str:
     """The marker of a process, empty if it has none or is gone."""
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes()  # empty for zombies and kernel threads
