@@ -84,7 +84,7 @@ class Node:
     ready: bool
     cpu_cores: float | None = None
     cpu_usage: F64 | None = None  # share of all cores, 0..1, iowait and idle left out
-    memory_total: F64 | None = None
+    memory_total: float | None = None
     memory_available: F64 | None = None
     changes: tuple[Change, ...] = ()
 
