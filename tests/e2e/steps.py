@@ -36,7 +36,8 @@ def wait(
 ) -> Result:
     """Calls `probe` until it returns something true, and returns that; `say` describes the progress when it changes.
 
-    Raises TimeoutError, with the last progress, after `seconds`. An exception of `probe` counts as "not yet" and is part of the error.
+    Raises TimeoutError, with the last progress, after `seconds`.
+    An exception of `probe` counts as "not yet" and is part of the error.
     """
     deadline = time.monotonic() + seconds
     told, trouble = "", ""
