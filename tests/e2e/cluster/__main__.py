@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 
-from . import apiserver, binaries, cluster, host, packages, processes
+from . import apiserver, binaries, cluster, host, images, packages, processes
 
 
 def main() -> int:
@@ -16,6 +16,8 @@ def main() -> int:
     commands.add_parser("down", help="remove the cluster and everything it left on this machine")
     commands.add_parser("binaries", help="build what is not in the cache yet, and print where each binary is")
     commands.add_parser("apiserver", help="a bare etcd and API server in the foreground; prints its kubeconfig")
+    building = commands.add_parser("images", help="build the images that changed and import them")
+    building.add_argument("name", nargs="*", help="only those with such a word in their name (default: all)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as tidily as Ctrl-C
     try:
@@ -23,12 +25,14 @@ def main() -> int:
             print(cluster.up(), flush=True)
         elif arguments.command == "down":
             cluster.down()
+        elif arguments.command == "images":
+            images.build(arguments.name)
         elif arguments.command == "binaries":
             for name, path in binaries.ensure(*binaries.BINARIES).items():
                 print(f"{name:24} {path}")
         elif arguments.command == "apiserver":
             apiserver.serve()
-    except (binaries.BuildError, packages.PackageError, processes.StartError, host.HeldError) as error:
+    except (binaries.BuildError, images.ImageError, packages.PackageError, processes.StartError, host.HeldError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

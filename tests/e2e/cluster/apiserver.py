@@ -52,9 +52,7 @@ class ApiServer:
 def run_kubectl(
     binary: Path | str, kubeconfig: Path, *arguments: str, stdin: str | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [str(binary), "--kubeconfig", str(kubeconfig), *arguments], input=stdin, capture_output=True, text=True
-    )
+    done = subprocess.run([str(binary), "--kubeconfig", str(kubeconfig), *arguments], input=stdin, capture_output=True, text=True)
     if check and done.returncode:
         raise RuntimeError(f"kubectl {' '.join(arguments)} ended with {done.returncode}: {done.stderr or done.stdout}")
     return done

@@ -19,9 +19,7 @@ from .components import Settings
 from .pki import Authority
 
 MANIFESTS = Path(__file__).with_name("manifests")
-SETTINGS = Settings(
-    host.OWNER, CACHE / "cluster", address="10.230.0.1", api_port=6443, etcd_port=2379, etcd_peer_port=2380
-)
+SETTINGS = Settings(host.OWNER, CACHE / "cluster", address="10.230.0.1", api_port=6443, etcd_port=2379, etcd_peer_port=2380)
 KUBECONFIG = SETTINGS.run / "kubeconfig"
 VOLUMES = 24  # more than the tests claim between two runs of `make cluster`, which renews the used ones
 _NODE_BINARIES = ("etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kubelet",
@@ -93,10 +91,10 @@ def step(title: str) -> Iterator[None]:
 def _remove() -> None:
     left = host.kill_everything()
     left += host.give_back(SETTINGS)
-    containers.forget_containers(SETTINGS)
-    left += [f"process {pid} ({name})" for pid, name in processes.running(host.OWNER).items()]
     if left:
         raise processes.StartError("could not be removed: " + ", ".join(left))
+    containers.forget_containers(SETTINGS)
+    host.release()
 
 
 def _start(paths: dict[str, Path]) -> None:

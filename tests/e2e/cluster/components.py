@@ -176,9 +176,7 @@ class Started:
             if not answer:
                 return
             time.sleep(0.1)
-        raise processes.StartError(
-            f"{name} is not ready after {seconds:.0f} s ({answer}); log: {log}\n{processes.log_tail(log)}"
-        )
+        raise processes.StartError(f"{name} is not ready after {seconds:.0f} s ({answer}); log: {log}\n{processes.log_tail(log)}")
 
 
 def probe(url: str, pki: Path) -> str:

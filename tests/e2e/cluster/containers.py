@@ -5,6 +5,7 @@ Its image store lies in the cache and outlives the cluster, so an image is impor
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import host, processes
@@ -21,7 +23,6 @@ from .binaries import CACHE
 from .components import Settings
 
 ROOT = CACHE / "containerd"
-_ENVIRONMENT_PATH = {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
 _CNI_PLUGINS = ("/usr/lib/cni", "/opt/cni/bin")
 
 
@@ -111,32 +112,41 @@ def wait_ready(settings: Settings, process: subprocess.Popen[bytes], seconds: fl
     raise processes.StartError(f"containerd did not start; log: {log}\n{processes.log_tail(log)}")
 
 
-def forget_containers(settings: Settings) -> None:
-    """Removes every container from the image store's database; their processes must have been ended before.
-
-    containerd runs for this without its CRI plugin, which would try to bring them back.
-    """
-    for folder in ROOT.glob("io.containerd.grpc.v1.cri"):
-        shutil.rmtree(folder)
-    if not (ROOT / "io.containerd.metadata.v1.bolt").exists():
+@contextlib.contextmanager
+def daemon(settings: Settings) -> Iterator[None]:
+    """The cluster's containerd if it runs, else one for the time being, which serves the image store and no pods."""
+    if "containerd" in processes.running(host.OWNER).values():
+        yield
         return
-    config = settings.run / "config" / "containerd-cleanup.toml"
+    config = settings.run / "config" / "containerd-store.toml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(_toml(settings, cri=False))
-    process = processes.start(f"{host.OWNER}/containerd", ["containerd", f"--config={config}"], settings.log("cleanup"))
+    command = ["containerd", f"--config={config}"]
+    process = processes.start(f"{host.OWNER}/containerd-store", command, settings.log("containerd-store"))
     try:
         wait_ready(settings, process)
-        containers = ctr(settings, "containers", "list", "--quiet").split()
-        if containers:
-            ctr(settings, "containers", "delete", *containers)
-    except (processes.StartError, subprocess.TimeoutExpired) as error:
-        print(f"containerd's store is damaged and starts anew (images are imported again): {error}", file=sys.stderr)
-        process.kill()
-        process.wait()
-        shutil.rmtree(ROOT)
+        yield
     finally:
         process.terminate()
         process.wait()
+
+
+def forget_containers(settings: Settings) -> None:
+    """Removes every container from the image store's database; containerd and their processes must have been ended.
+
+    Without its CRI plugin, which would try to bring them back.
+    """
+    shutil.rmtree(ROOT / "io.containerd.grpc.v1.cri", ignore_errors=True)
+    if not (ROOT / "io.containerd.metadata.v1.bolt").exists():
+        return
+    try:
+        with daemon(settings):
+            listed = ctr(settings, "containers", "list", "--quiet").split()
+            if listed:
+                ctr(settings, "containers", "delete", *listed)
+    except (processes.StartError, subprocess.TimeoutExpired) as error:
+        print(f"containerd's store is damaged and starts anew, images are imported again: {error}", file=sys.stderr)
+        shutil.rmtree(ROOT)
 
 
 def has_image(settings: Settings, name: str, content: str) -> bool:
@@ -147,12 +157,12 @@ def has_image(settings: Settings, name: str, content: str) -> bool:
 
 def import_image(settings: Settings, archive: Path, name: str, content: str) -> None:
     """Imports a docker-archive and labels the image with the hash of what it was made from."""
-    ctr(settings, "images", "import", "--no-unpack", str(archive))
+    ctr(settings, "images", "import", str(archive), timeout=300)
     ctr(settings, "images", "label", name, f"appstatus.dev/content={content}")
 
 
-def scratch_archive(archive: Path, name: str, binary: Path) -> str:
-    """Writes a docker-archive of image `name` that holds one static binary, its entry point. Returns its content hash."""
+def scratch_archive(archive: Path, name: str, binary: Path) -> None:
+    """Writes a docker-archive of image `name` that holds one static binary, its entry point."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         member = tarfile.TarInfo(binary.name)
@@ -176,4 +186,3 @@ def scratch_archive(archive: Path, name: str, binary: Path) -> str:
             member = tarfile.TarInfo(file)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-    return digest

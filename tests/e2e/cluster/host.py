@@ -49,13 +49,13 @@ class HeldError(RuntimeError):
 
 @contextlib.contextmanager
 def lock() -> Iterator[None]:
-    """One `up` or `down` at a time on this machine."""
+    """One `up`, `down` or `images` at a time on this machine."""
     RUN.mkdir(parents=True, exist_ok=True)
     with (RUN / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("waiting for another `make cluster` or `make cluster-down` to end", file=sys.stderr, flush=True)
+            print("waiting for another command on the cluster to end", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -176,8 +176,11 @@ def give_back(settings: Settings) -> list[str]:
     for network in (settings.pod_network, settings.service_network):
         _run("conntrack", "--delete", "--orig-dst", network, check=False)
         _run("conntrack", "--delete", "--orig-src", network, check=False)
-    for result in Path("/var/lib/cni/results").glob(f"{CNI_NETWORK}-*"):
-        result.unlink(missing_ok=True)
+    results = Path("/var/lib/cni/results")
+    for result in results.glob(f"{CNI_NETWORK}-*-eth0"):
+        sandbox = result.name.removeprefix(f"{CNI_NETWORK}-").removesuffix("-eth0")
+        (results / f"cni-loopback-{sandbox}-lo").unlink(missing_ok=True)
+        result.unlink()
     for folder in [*_pod_cgroups(), *CGROUPS.glob(CGROUP), *CGROUPS.glob(f"*/{CGROUP}")]:
         for each in sorted(folder.glob("**/"), reverse=True):
             try:
@@ -193,10 +196,14 @@ def give_back(settings: Settings) -> list[str]:
         if POD_LOGS[0].exists():
             shutil.move(POD_LOGS[0], settings.run / "logs" / "pods")
         shutil.rmtree(POD_LOGS[1], ignore_errors=True)
-    for entry in RUN.iterdir() if RUN.exists() else ():
+    return left
+
+
+def release() -> None:
+    """The last step of a removal: nobody holds the machine any more."""
+    for entry in RUN.iterdir():
         if entry.name != "lock":
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    return left
 
 
 def _holder() -> dict:
