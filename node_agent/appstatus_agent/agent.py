@@ -1,123 +1,274 @@
-"""The agent: what is asked of each part, and when."""
+"""The agent: its parts, and which thread asks what of them when.
 
-import contextlib
+    main     events from the kernel -> registry, listeners, names; walks of the cgroup trees
+    timer    sweep for overdue requests, expiry of idle series, CPU delay of threads
+    conntrack  (network/translations.py) destination translations -> kernel
+    http     scrapes: reads the maps and writes the page
+
+`Kernel` is not thread-safe: whoever calls it (but for NAT) holds `_kernel_lock`.
+"""
+
 import logging
+import os
+import select
 import threading
 import time
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .containers.lognames import LogNames
-from .containers.registry import Container, Registry
+from .containers.page import add_containers
+from .containers.registry import Registry
 from .containers.tree import find_hierarchies
 from .exposition import Page
 from .features import Features
+from .kernel import Config, Kernel, KernelError, events, rows
+from .network.addresses import networks
+from .network.dns import Malformed, Names, parse_answer
+from .network.listening import Listener, Listeners
+from .network.translations import Translator
 from .node import add_node, machine_id
+from .traffic import Traffic, host_port
 
 log = logging.getLogger(__name__)
 
-WALK_SECONDS = 15.0  # safety net: exec events from the kernel tell of new containers long before
-WALK_PAUSE_SECONDS = 0.25  # between two walks, however many events ask for one
+WALK_SECONDS = 15.0  # safety net: events from the kernel tell of new containers long before
+WALK_PAUSE_SECONDS = 0.2  # between two walks, however many events ask for one
 NAME_RETRY_SECONDS = 0.1
-DELAY_SECONDS = 5.0
-DELAY_SHARE = 0.005  # of one CPU, that reading the threads' delays may take
+IDLE_SECONDS = 1.0
+BATCH_SECONDS = 0.05  # events are taken this often at most, so that a storm of them costs little
+SWEEP_SECONDS = 5.0
+EXPIRE_SECONDS = 60.0
+DELAY_SHARE = 0.005  # of one CPU, that reading the threads' CPU delay may take
 
 
 class Agent:
-    """Owns the registry and the readers; `run` is the thread that writes them, `scrape` may be called from any."""
+    """`run` is the main thread, until `stop`; `scrape` and `healthy` may be called from any thread."""
 
-    def __init__(self, cgroup_root: Path, log_root: Path) -> None:
+    def __init__(self, cgroup_root: Path, log_root: Path, cluster_cidrs: Iterable[str] = ()) -> None:
         self.features = Features()
         self.registry = Registry(find_hierarchies(cgroup_root), LogNames(log_root))
-        self._machine_id = machine_id()
-        self._version = _version()
+        self._common = [("machine_id", machine_id())]
+        self._traffic = Traffic(self._common, self.registry.label_of)
+        self._names = Names()
+        self._listeners = Listeners()
+        self._cluster_cidrs = tuple(cluster_cidrs)
+        self._networks = None
+        self._unreadable_dns: dict[str, int] = {}
         self._scrape_seconds = 0.0
         self._scrape_lock = threading.Lock()
-        self._beat = time.monotonic()
-        self._walk_wanted = threading.Event()
+        self._kernel_lock = threading.Lock()
         self._stopping = threading.Event()
+        self._wake = os.eventfd(0)
+        self._beat = time.monotonic()
+        self._walk_wanted = True
         self._check_sources()
+        self._kernel = self._load_kernel(cgroup_root)
+        self._translator = None
+        if self._kernel:
+            self._translator = Translator(self.features, self._kernel.set_nat, self._kernel.forget_nat)
 
     def _check_sources(self) -> None:
-        trees = self.registry.trees
+        trees, names = self.registry.trees, self.registry.names
         if trees.v2 or trees.v1:
             self.features.on("containers")
         else:
             self.features.off("containers", "no cgroup hierarchy is mounted there (in a pod: hostPath /sys/fs/cgroup)")
-        if self.registry.names.readable():
+        if names.readable():
             self.features.on("container_names")
         else:
-            self.features.off("container_names", f"{self.registry.names.folder} is not there (in a pod: hostPath /var/log)")
+            self.features.off("container_names", f"{names.folder} is not there (in a pod: hostPath /var/log)")
 
-    # the writing thread
+    def _load_kernel(self, cgroup_root: Path) -> Kernel | None:
+        """The kernel side, or None when nothing of it can run here; what is missing is said once."""
+        try:
+            kernel = Kernel.load(Config(cgroup_root=self.registry.trees.v2 or cgroup_root))
+        except (KernelError, NotImplementedError) as error:
+            self.features.off("kernel", str(error))
+            return None
+        self.features.on("kernel")
+        for name, feature in kernel.features.items():
+            if feature.on:
+                self.features.on(name)
+            else:
+                self.features.off(name, feature.reason)
+        return kernel
+
+    # main thread
 
     def run(self) -> None:
-        """Until `stop`: keep the registry up to date."""
-        threading.Thread(target=self._sample, name="delay", daemon=True).start()
-        walked = -WALK_SECONDS
+        threading.Thread(target=self._keep_time, name="timer", daemon=True).start()
+        self._walk(time.monotonic())
+        poller = select.poll()
+        poller.register(self._wake, select.POLLIN)
+        if self._kernel:
+            self._note_open_sockets()
+            poller.register(self._kernel.event_fd, select.POLLIN)
+            self._translator.start()
+        walked = time.monotonic()
         while not self._stopping.is_set():
+            soon = self._walk_wanted or self.registry.pending or self.registry.strangers
+            poller.poll(1000 * (NAME_RETRY_SECONDS if soon else IDLE_SECONDS))
             now = self._beat = time.monotonic()
-            if now - walked >= WALK_SECONDS or (self._walk_wanted.is_set() and now - walked >= WALK_PAUSE_SECONDS):
-                self._walk_wanted.clear()
-                self.registry.refresh(now)
+            if self._kernel:
+                with self._kernel_lock:
+                    new = self._kernel.events()
+                for event in new:
+                    self._take(event, now)
+            wanted = self._walk_wanted or self.registry.strangers
+            if now - walked >= WALK_SECONDS or (wanted and now - walked >= WALK_PAUSE_SECONDS):
+                self._walk(now)
                 walked = now
             elif self.registry.pending:
                 self.registry.refresh_names(now)
-            self._stopping.wait(NAME_RETRY_SECONDS if self.registry.pending else 1.0)
+            self._stopping.wait(BATCH_SECONDS)
+        self._close()
 
-    def _sample(self) -> None:
-        """CPU delay of all threads, as often as its cost allows."""
-        pause = DELAY_SECONDS
-        while not self._stopping.wait(pause):
-            began = time.thread_time()
-            self.registry.sample_delay()
-            pause = max(DELAY_SECONDS, (time.thread_time() - began) / DELAY_SHARE)
+    def _walk(self, now: float) -> None:
+        self._walk_wanted = False
+        self.registry.refresh(now)
+        self._listeners.refresh()
+        self._names.expire(now)
+        near = networks(self._cluster_cidrs)
+        if self._kernel and near != self._networks:
+            self._networks = near
+            with self._kernel_lock:
+                self._kernel.set_networks(near.node_ips, near.cluster_cidrs)
+
+    def _note_open_sockets(self) -> None:
+        with self._kernel_lock:
+            sockets = self._kernel.sockets()
+        for row in sockets[sockets["state"] == 10]:  # TCP_LISTEN
+            listener = Listener(int(row["owner"]), int(row["netns"]), rows.address(row["local"]), int(row["local_port"]))
+            self._listeners.opened(listener, int(row["pid"]))
+
+    def _take(self, event: events.Event, now: float) -> None:
+        match event:
+            case events.CgroupChange():
+                self._walk_wanted = True
+            case events.ProcessExec():
+                self._walk_wanted = self._walk_wanted or self._is_new(event, now)
+            case events.OomKill():
+                container = self._container_of(event)
+                if container:
+                    container.oom_kills += 1
+                    log.info("%s: process %d (%s) was killed because memory ran out", container.id, event.pid, event.comm)
+                else:
+                    log.info("process %d (%s), in no container, was killed because memory ran out", event.pid, event.comm)
+            case events.Listen():
+                listener = Listener(event.owner, event.netns, event.local, event.port)
+                if event.opened:
+                    self._listeners.opened(listener, event.pid)
+                else:
+                    self._listeners.closed(listener)
+            case events.DnsAnswer():
+                self._learn_name(event.payload, now)
+
+    def _is_new(self, event: events.ProcessExec, now: float) -> bool:
+        """Whether this process runs in a cgroup that is not known yet."""
+        if event.owner_v1 and self.registry.knows(event.owner_v1 | rows.OWNER_V1):
+            return False
+        return not self.registry.knows(event.owner)
+
+    def _container_of(self, event: events.Event):
+        """The process's container: by its cgroup, by that in the v1 memory hierarchy, or by /proc while it still lives."""
+        return (
+            self.registry.by_cgroup(event.owner)
+            or self.registry.by_cgroup(event.owner_v1 | rows.OWNER_V1)
+            or self.registry.by_pid(event.pid)
+        )
+
+    def _learn_name(self, payload: bytes, now: float) -> None:
+        try:
+            answer = parse_answer(payload)
+        except Malformed as error:
+            self._unreadable_dns[str(error)] = self._unreadable_dns.get(str(error), 0) + 1
+            return
+        if answer:
+            self._names.learn(answer, now)
+
+    def _close(self) -> None:
+        if self._kernel:
+            self._translator.stop()
+            with self._kernel_lock, self._scrape_lock:
+                self._kernel.close()
+                self._kernel = None
 
     def stop(self) -> None:
         self._stopping.set()
+        os.eventfd_write(self._wake, 1)
+
+    # timer thread
+
+    def _keep_time(self) -> None:
+        next_delay = next_expiry = 0.0
+        while not self._stopping.wait(SWEEP_SECONDS):
+            now = time.monotonic()
+            with self._kernel_lock:
+                if self._kernel:
+                    self._kernel.sweep()
+                    if now >= next_expiry:
+                        self._kernel.expire()
+                        next_expiry = now + EXPIRE_SECONDS
+            if now >= next_delay:
+                began = time.thread_time()
+                self.registry.sample_delay()
+                next_delay = now + (time.thread_time() - began) / DELAY_SHARE
+
+    # any thread
 
     def healthy(self) -> str:
         """"" or what is wrong."""
         silent = time.monotonic() - self._beat
         return f"the main loop has not run for {silent:.0f} s\n" if silent > 30 else ""
 
-    # any thread
-
     def scrape(self) -> str:
         with self._scrape_lock:
             began = time.perf_counter()
-            page = Page([("machine_id", self._machine_id)])
-            page.add("node_agent_info", 1, [("version", self._version)])
+            page = Page(self._common)
+            page.add("node_agent_info", 1, [("version", _version())])
             add_node(page)
-            for container in self.registry.containers:
-                self._add_container(page, container)
-            for kind, count in self.registry.counts().items():
-                page.add("appstatus_agent_containers", count, [("kind", kind)])
+            add_containers(page, self.registry)
+            self._add_network(page)
+            if self._kernel:
+                self._add_kernel(page)
             self.features.add(page)
             page.add("appstatus_agent_scrape_seconds", self._scrape_seconds)
             text = page.text()
             self._scrape_seconds = time.perf_counter() - began
             return text
 
-    def _add_container(self, page: Page, container: Container) -> None:
-        of = [("container_id", container.id)]
-        page.add("container_restarts_total", container.restarts, of)
-        page.add("container_oom_kills_total", container.oom_kills, of)
-        if container.group is None:
-            return
-        page.add("container_info", 1, [*of, ("image", "")])
-        usage = None
-        with contextlib.suppress(AttributeError):  # it ended just now
-            usage = self.registry.usage(container)
-        if usage is None:
-            return
-        page.add("container_resources_cpu_limit_cores", usage.cpu_limit_cores, of)
-        page.add("container_resources_cpu_usage_seconds_total", usage.cpu_usage_seconds, of)
-        page.add("container_resources_cpu_throttled_seconds_total", usage.cpu_throttled_seconds, of)
-        page.add("container_resources_cpu_delay_seconds_total", container.delay.seconds, of)
-        page.add("container_resources_memory_limit_bytes", usage.memory_limit_bytes, of)
-        page.add("container_resources_memory_rss_bytes", usage.memory_rss_bytes, of)
-        page.add("container_resources_memory_cache_bytes", usage.memory_cache_bytes, of)
+    def _add_network(self, page: Page) -> None:
+        for owner, ip, port in sorted(self._listeners.items()):
+            label = self.registry.label_of(owner)
+            if label:
+                page.add("container_net_tcp_listen_info", 1,
+                         [("container_id", label), ("listen_addr", host_port(ip, port)), ("proxy", "")])
+        for ip, name in self._names.items():
+            page.add("ip_to_fqdn", 1, [("ip", ip), ("fqdn", name)])
+
+    def _add_kernel(self, page: Page) -> None:
+        with self._kernel_lock:
+            self._traffic.update_requests(self._kernel.read_requests())
+            self._traffic.update_tcp(self._kernel.read_tcp())
+            counters = self._kernel.counters()
+        self._traffic.add(page)
+        lost = {**counters.events_lost, "conntrack": self._translator.lost}
+        for source, count in lost.items():
+            page.add("appstatus_agent_events_lost_total", count, [("source", source)])
+        for name, count in counters.map_full.items():
+            page.add("appstatus_agent_map_full_total", count, [("map", name)])
+        for name, count in counters.map_entries.items():
+            page.add("appstatus_agent_map_entries", count, [("map", name)])
+        unparsed = {**counters.unparsed, **{("dns", reason): count for reason, count in self._unreadable_dns.items()}}
+        for (protocol, reason), count in unparsed.items():
+            page.add("appstatus_agent_unparsed_total", count, [("protocol", protocol), ("reason", reason)])
+        page.add("appstatus_agent_unknown_owner_total", counters.unknown_owner)
+        page.add("appstatus_agent_destinations_folded_total", counters.destinations_folded)
+        for name, cost in counters.programs.items():
+            page.add("appstatus_agent_program_seconds_total", cost.seconds, [("program", name)])
+            page.add("appstatus_agent_program_runs_total", cost.runs, [("program", name)])
 
 
 def _version() -> str:

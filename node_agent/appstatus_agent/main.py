@@ -1,6 +1,7 @@
 """`appstatus-agent --listen ADDR:PORT`: the node agent's command line."""
 
 import argparse
+import ipaddress
 import logging
 import os
 import signal
@@ -23,6 +24,13 @@ def _listen(text: str) -> tuple[str, int]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="appstatus-agent",
@@ -36,6 +44,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
                         help="the host's cgroup file systems (default %(default)s)")
     parser.add_argument("--log-root", type=Path, default=Path("/var/log"), metavar="DIR",
                         help="the folder with the host's pods/ and containers/ logs (default %(default)s)")
+    parser.add_argument("--cluster-cidr", type=_network, action="append", default=[], metavar="CIDR",
+                        help="a network of pods or nodes that this node has no route of its own for; may be given often")
     return parser.parse_args(argv)
 
 
@@ -44,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=arguments.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
-    agent = Agent(arguments.cgroup_root, arguments.log_root)
+    agent = Agent(arguments.cgroup_root, arguments.log_root, arguments.cluster_cidr)
     signal.signal(signal.SIGTERM, lambda *_: agent.stop())
     signal.signal(signal.SIGINT, lambda *_: agent.stop())
     address, port = arguments.listen

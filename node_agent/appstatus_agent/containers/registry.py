@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..kernel.rows import OWNER_UNKNOWN, OWNER_V1
 from .delay import DelaySum, thread_delays
 from .lognames import ContainerName, LogNames
 from .paths import Kind, Owner, owner_of, plain_name
@@ -17,6 +18,9 @@ from .tree import Hierarchies, process_ids, walk
 log = logging.getLogger(__name__)
 
 FORGET_SECONDS = 600.0  # how long counters of an ended container stay, so that a crash loop keeps its history
+PATIENT_WALKS = 2  # a cgroup may be younger than the walk that did not find it
+FORGET_WALKS = 40
+UNKNOWN = "~unknown"
 NAME_PATIENCE_SECONDS = 5.0  # the kubelet makes the symlink just after the start
 SANDBOX_COMMANDS = {"pause", "conmon"}
 
@@ -31,6 +35,7 @@ class Group:
     name: ContainerName | None = None
     container: "Container | None" = None
     sandbox: bool = False
+    ended: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +86,11 @@ class Registry:
         self._ended: dict[int, tuple[Group, float]] = {}
         self._pending: list[Group] = []
         self._told: set[str] = set()
+        self._strangers: dict[int, int] = {}
+        self._walks = 0
         mounts = [trees.v2, trees.v1.get("cpu"), trees.v1.get("memory")]
+        # The kernel names an owner by its cgroup-v2 id or, where that is the root's, by the one in the v1 memory hierarchy.
+        self._id_flags = {trees.v2: 0, trees.v1.get("memory"): OWNER_V1}
         self._mounts: list[Path] = list(dict.fromkeys(mount for mount in mounts if mount is not None))
 
     # reading
@@ -95,24 +104,41 @@ class Registry:
         """Whether a container waits for its name (call `refresh_names` soon)."""
         return bool(self._pending)
 
-    def knows(self, cgroup_id: int) -> bool:
+    def knows(self, owner: int) -> bool:
         """Whether the last walk saw this cgroup (it may belong to no container)."""
-        return cgroup_id in self._by_cgroup
+        return owner in self._by_cgroup
 
-    def by_cgroup(self, cgroup_id: int) -> Container | None:
-        """Container of a cgroup-v2 id, its own or that of a nested cgroup; ended ones for ten minutes."""
-        group = self._by_cgroup.get(cgroup_id)
-        if group is None and cgroup_id in self._ended:
-            group = self._ended[cgroup_id][0]
+    def by_cgroup(self, owner: int) -> Container | None:
+        """Container of an owner as the kernel names it, its own cgroup or a nested one; ended ones for ten minutes."""
+        group = self._by_cgroup.get(owner)
+        if group is None and owner in self._ended:
+            group = self._ended[owner][0]
         return group.container if group else None
+
+    def label_of(self, owner: int) -> str | None:
+        """`container_id` for an owner of the kernel's rows; None while it is not known yet (ask again later).
+
+        A cgroup that is no container's is its path; one that two walks did not find is `~unknown`.
+        """
+        container = self.by_cgroup(owner)
+        if container:
+            return container.id
+        group = self._by_cgroup.get(owner) or self._ended.get(owner, (None,))[0]
+        if group is not None:
+            waits = group.owner.kind is Kind.POD_CONTAINER and not group.sandbox
+            return None if waits else group.owner.path
+        first_asked = self._strangers.setdefault(owner, self._walks)
+        return UNKNOWN if self._walks - first_asked >= PATIENT_WALKS or owner == OWNER_UNKNOWN else None
+
+    @property
+    def strangers(self) -> bool:
+        """Whether `label_of` was asked for a cgroup that no walk has seen yet (walk soon)."""
+        return any(self._walks - first_asked < PATIENT_WALKS for first_asked in self._strangers.values())
 
     def by_pid(self, pid: int) -> Container | None:
         """Container of a process, for one that is in no v2 cgroup of its own."""
         group = self._group_of_pid(pid)
         return group.container if group else None
-
-    def knows_pid(self, pid: int) -> bool:
-        return self._group_of_pid(pid) is not None
 
     def _group_of_pid(self, pid: int) -> Group | None:
         try:
@@ -126,8 +152,8 @@ class Registry:
                 return group
         return None
 
-    def usage(self, container: Container) -> Usage:
-        owner = container.group.owner
+    def usage(self, group: Group) -> Usage:
+        owner = group.owner
         pod = owner.path.rsplit("/", 1)[0] if owner.pod_uid else ""
         return read_usage(self.trees, owner.path, limited_by=pod)
 
@@ -149,44 +175,64 @@ class Registry:
 
     # writing
 
-    def refresh(self, now: float) -> list[Group]:
-        """Walk the cgroup trees. Returns the groups that are new and already have their container."""
-        instances: dict[str, int] = {}
-        owners: dict[str, Owner] = {}
-        nested: dict[int, str] = {}
-        known: set[int] = set()
+    def refresh(self, now: float) -> None:
+        """Walk the cgroup trees: new containers, ended ones, and which cgroup id is whose."""
+        instances: dict[Owner, int] = {}  # the owner's own cgroup
+        nested: dict[int, str] = {}  # key of any cgroup -> path of its owner
+        by_cgroup: dict[int, Group] = {}
         for mount in self._mounts:
+            flag = self._id_flags.get(mount)
             for path, inode in walk(mount).items():
                 owner = owner_of(path)
-                if mount is self.trees.v2:
-                    known.add(inode)
-                if owner.kind is Kind.NONE:
+                if owner.kind is not Kind.NONE and path == owner.path:
+                    instances.setdefault(owner, inode)
+                if flag is None:
                     continue
-                if mount is self.trees.v2:
-                    nested[inode] = owner.path
-                owners[owner.path] = owner
-                if path == owner.path:
-                    instances.setdefault(path, inode)
+                if owner.kind is Kind.NONE:
+                    by_cgroup[inode | flag] = Group(Owner(Kind.NONE, path), inode, now)
+                else:
+                    nested[inode | flag] = owner.path
 
+        groups, new = self._match(instances, now)
+        by_cgroup.update((key, groups[path]) for key, path in nested.items() if path in groups)
+        self._publish(groups, by_cgroup, now)
+        for group in new:
+            if group.owner.kind is Kind.POD_CONTAINER:
+                self._pending.append(group)
+            else:
+                self._start(group, plain_name(group.owner), now)
+                if group.owner.kind is Kind.OTHER:
+                    self._tell_once("other", "cgroup %s is of no layout I know; it is shown under its path, like all of its kind",
+                                    group.owner.path)
+        if self._pending:
+            self.refresh_names(now)
+
+    def _match(self, instances: dict[Owner, int], now: float) -> tuple[dict[str, Group], list[Group]]:
+        """Groups by path, the known ones kept while their cgroup is the same, and those that are new; ends the others."""
         groups: dict[str, Group] = {}
         new: list[Group] = []
-        for path, instance in instances.items():
-            group = self._groups.get(path)
+        for owner, instance in instances.items():
+            group = self._groups.get(owner.path)
             if group is None or group.instance != instance:
-                group = Group(owners[path], instance, now)
+                group = Group(owner, instance, now)
                 new.append(group)
-            groups[path] = group
+            groups[owner.path] = group
         for path, group in self._groups.items():
             if groups.get(path) is not group:
                 self._end(group, now)
-        by_cgroup = {inode: groups[path] for inode, path in nested.items() if path in groups}
-        for inode, group in self._by_cgroup.items():
-            if inode not in by_cgroup and group is not _NO_GROUP:
-                self._ended[inode] = (group, now)
-        by_cgroup.update((inode, _NO_GROUP) for inode in known if inode not in by_cgroup)
-        self._groups, self._by_cgroup = groups, by_cgroup
-        self._ended = {
-            inode: entry for inode, entry in self._ended.items() if now - entry[1] < FORGET_SECONDS
+        return groups, new
+
+    def _publish(self, groups: dict[str, Group], by_cgroup: dict[int, Group], now: float) -> None:
+        ended = {
+            key: (group, now)
+            for key, group in self._by_cgroup.items()
+            if key not in by_cgroup and group.owner.kind is not Kind.NONE
+        }
+        kept = {key: entry for key, entry in self._ended.items() if now - entry[1] < FORGET_SECONDS}
+        self._groups, self._by_cgroup, self._ended = groups, by_cgroup, {**kept, **ended}
+        self._walks += 1
+        self._strangers = {
+            key: walk for key, walk in self._strangers.items() if key not in by_cgroup and self._walks - walk < FORGET_WALKS
         }
         for group in groups.values():
             if group.container:
@@ -196,32 +242,15 @@ class Registry:
             for key, container in self._containers.items()
             if container.group or now - container.last_seen < FORGET_SECONDS
         }
-        self._pending = [group for group in self._pending if groups.get(group.owner.path) is group]
-        named = []
-        for group in new:
-            if group.owner.kind is Kind.POD_CONTAINER:
-                self._pending.append(group)
-            else:
-                self._start(group, plain_name(group.owner), now)
-                named.append(group)
-                if group.owner.kind is Kind.OTHER:
-                    self._tell_once(
-                        "other", "cgroup %s is of no layout I know; it is shown under its path, like all of its kind",
-                        group.owner.path,
-                    )
-        return named + (self.refresh_names(now) if self._pending else [])
 
-    def refresh_names(self, now: float) -> list[Group]:
-        """Look again for the names of containers that wait for one. Returns those that now have their container."""
+    def refresh_names(self, now: float) -> None:
+        """Look again for the names of containers that wait for one."""
         self.names.refresh()
         waiting, self._pending = self._pending, []
-        named = []
         for group in waiting:
-            group.name = self.names.container(group.owner.runtime_id)
-            if group.name:
-                name = group.name
+            name = group.name = self.names.container(group.owner.runtime_id)
+            if name:
                 self._start(group, f"/k8s/{name.namespace}/{name.pod}/{name.container}", now)
-                named.append(group)
             elif now - group.seen < NAME_PATIENCE_SECONDS:
                 self._pending.append(group)
             elif self._is_sandbox(group):
@@ -229,13 +258,10 @@ class Registry:
             else:
                 pod = self.names.pod(group.owner.pod_uid)
                 short = group.owner.runtime_id[:12]
-                self._start(group, f"/k8s/{pod.namespace}/{pod.pod}/{short}" if pod else group.owner.path, now)
-                named.append(group)
-                self._tell_once(
-                    "unnamed", "container %s has no log file under %s that tells its name; it is shown as %s, and others likewise",
-                    short, self.names.folder, group.container.id,
-                )
-        return named
+                shown = f"/k8s/{pod.namespace}/{pod.pod}/{short}" if pod else group.owner.path
+                self._start(group, shown, now)
+                self._tell_once("unnamed", "no log file in %s tells the name of container %s; it is shown as %s, others likewise",
+                                self.names.folder, short, shown)
 
     def note_oom_kill(self, container: Container) -> None:
         container.oom_kills += 1
@@ -247,14 +273,20 @@ class Registry:
                 container.delay.update(thread_delays(self.process_ids(container.group, threads=True)))
 
     def _start(self, group: Group, name: str, now: float) -> None:
+        if group.ended and name in self._containers:
+            group.container = self._containers[name]
+            return  # an earlier life that was over before its name was known
         container = self._containers.get(name)
         if container is None:
             container = Container(name, group.owner.kind)
             self._containers = {**self._containers, name: container}
         container.start(group)
         container.last_seen = now
+        if group.ended:
+            container.group = None
 
     def _end(self, group: Group, now: float) -> None:
+        group.ended = True
         container = group.container
         if container and container.group is group:
             container.group = None
@@ -279,5 +311,3 @@ def _commands(pids: Iterable[int]) -> list[str]:
             continue
     return found
 
-
-_NO_GROUP = Group(Owner(Kind.NONE, "/"), 0, 0.0)

@@ -1,0 +1,1 @@
+"""What the agent learns about addresses: translations, names, listeners, peers."""
