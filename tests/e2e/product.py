@@ -1,0 +1,106 @@
+"""Installs appstatus with its chart, as a user would, and reads what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cluster import binaries
+from cluster.apiserver import run_kubectl
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "appstatus"
+RELEASE = "appstatus"
+# Only what a cluster without a registry needs; nothing else differs from an installation with defaults.
+LOCAL_IMAGES = (
+    "--set=image.repository=localhost/appstatus-operator,image.tag=dev,image.pullPolicy=IfNotPresent",
+    "--set=agent.image.repository=localhost/appstatus-agent,agent.image.tag=dev,agent.image.pullPolicy=IfNotPresent",
+    "--set=prometheus.image.repository=localhost/prometheus,prometheus.image.tag=dev,prometheus.image.pullPolicy=IfNotPresent",
+)
+LOG_HINT = f"kubectl -n {NAMESPACE} logs deployment/appstatus-operator; kubectl -n {NAMESPACE} logs daemonset/appstatus-agent"
+
+
+class Cluster:
+    """kubectl and helm against one kubeconfig."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """Standard output of kubectl. Raises RuntimeError with its message unless `check` is False."""
+        return run_kubectl(binaries.path("kubectl"), self.kubeconfig, *arguments, stdin=stdin, check=check).stdout
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        """`kubectl get … -o json`; a list has `items`."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        return found
+
+    def helm(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(binaries.path("helm")), *arguments],
+            env=os.environ | {"KUBECONFIG": str(self.kubeconfig)},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"helm {arguments[0]} ended with {done.returncode}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def apply(self, *documents: dict[str, Any]) -> None:
+        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)}))
+
+    def install(self, *values: str) -> str:
+        """helm upgrade --install of the chart with the locally built images; returns Helm's notes."""
+        self.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "privileged"}},
+            }
+        )
+        return self.helm(
+            "upgrade", "--install", RELEASE, str(ROOT / "charts" / "appstatus"), "-n", NAMESPACE, *LOCAL_IMAGES, *values
+        )
+
+    def uninstall(self) -> None:
+        """The README's way: the Project first, then the chart."""
+        self.kubectl("delete", "projects.appstatus.dev", "--all", "--wait=true", "--timeout=120s", check=False)
+        self.helm("uninstall", RELEASE, "-n", NAMESPACE, "--ignore-not-found", "--wait", "--timeout", "180s")
+        self.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
+
+    def health(self, namespace: str) -> dict[str, str]:
+        """Health by AppStatus name."""
+        items = self.get("appstatus", "-n", namespace)["items"]
+        return {item["metadata"]["name"]: item.get("status", {}).get("health", "") for item in items}
+
+    def events(self, namespace: str, since: float = 0.0) -> list[dict[str, Any]]:
+        """Events that appstatus posted at or after `since` (unix seconds), oldest first."""
+        items = self.get("events", "-n", namespace)["items"]
+        ours = [item for item in items if item.get("reportingComponent") == "appstatus" and posted(item) >= since]
+        return sorted(ours, key=posted)
+
+
+def posted(event: dict[str, Any]) -> float:
+    """When an Event was posted, unix seconds, to the microsecond where the Event has it."""
+    return datetime.fromisoformat(event.get("eventTime") or event["lastTimestamp"]).timestamp()
+
+
+def reasons(events: list[dict[str, Any]], kind: str | None = None) -> list[str]:
+    """Reasons of Events, in order; of one type only if `kind` says so."""
+    return [event["reason"] for event in events if kind in (None, event["type"])]
+
+
+def share_in(message: str) -> float | None:
+    """The share of the cause that an Event's message gives, 0..1: "81% of the extra time is in …"."""
+    found = re.search(r"Cause: .*?(\d+)% of", message)
+    return int(found.group(1)) / 100 if found else None
+
+
+def now() -> float:
+    return time.time()
