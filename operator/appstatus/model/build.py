@@ -195,7 +195,15 @@ def _add_pods(
             obsolete=pod.deleted or pod.version != newest[pod.owner].version,
             ready_since=pod.ready_since,
             containers={c.name: Container(c.name) for c in pod.containers},
+            unready_since=None if pod.ready else (pod.unready_since or pod.created),
+            trouble=_trouble(pod),
         )
+
+
+def _trouble(pod: PodFact) -> str:
+    if not pod.scheduled:
+        return f"Unschedulable: {pod.unschedulable_message}".rstrip(": ")
+    return next((c.waiting_reason for c in pod.containers if c.waiting_reason and not c.ready), "")
 
 
 def _add_containers(

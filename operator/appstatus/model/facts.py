@@ -70,6 +70,7 @@ class PodFact:
     scheduled: bool = True
     unschedulable_message: str = ""
     version: str = ""  # pod-template-hash or controller-revision-hash: tells releases apart
+    unready_since: float | None = None  # the Ready condition's last transition while it is not True; None: created
     containers: tuple[ContainerFact, ...] = ()
 
 

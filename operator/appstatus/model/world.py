@@ -67,7 +67,11 @@ class Container:
 
 @dataclass(slots=True)
 class Instance:
-    """A pod (or, without cluster rights, what the metrics' labels tell of one)."""
+    """A pod (or, without cluster rights, what the metrics' labels tell of one).
+
+    unready_since  unix seconds, None while it is ready or where the API server cannot be asked
+    trouble        why it is not ready, as the API server says it (``CrashLoopBackOff``, ``Unschedulable: ...``), else empty
+    """
 
     name: str
     node: str
@@ -76,6 +80,8 @@ class Instance:
     obsolete: bool  # being deleted, or replaced by a newer version
     ready_since: float | None
     containers: dict[str, Container] = field(default_factory=dict)
+    unready_since: float | None = None
+    trouble: str = ""
 
 
 @dataclass(slots=True)

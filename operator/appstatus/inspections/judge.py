@@ -1,0 +1,123 @@
+"""What all checks have in common: settings applied, sustained windows, missing data, one result."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from appstatus.inspections.result import CheckResult
+from appstatus.inspections.settings import Override, Settings
+from appstatus.inspections.table import BY_ID, Check
+from appstatus.model.series import F64
+from appstatus.model.world import Application, World
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to be judged (a container, a peer, a node): (T,) values in the check's unit; ``fact`` is told if it fails."""
+
+    name: str
+    values: F64
+    fact: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing already judged. ``value`` None: not enough data."""
+
+    name: str
+    failed: bool
+    value: float | None
+    since: float | None = None
+    fact: str = ""
+
+
+class Judge:
+    """Judges one application. Every method gives exactly one result for the check named."""
+
+    def __init__(self, world: World, app: Application, settings: Settings) -> None:
+        self.world = world
+        self.app = app
+        self.settings = settings
+
+    def threshold(self, check: Check) -> float:
+        override = self.settings.checks.get(check.id)
+        return check.threshold if override is None or override.threshold is None else override.threshold
+
+    def steps(self, seconds: float) -> int:
+        return max(1, round(seconds / self.world.step))
+
+    def recent(self, values: F64, seconds: float) -> F64:
+        return values[-self.steps(seconds) :]
+
+    def gauge(self, check_id: str, items: Iterable[Item]) -> CheckResult:
+        """Fails if all known samples of the last ``sustained_for`` seconds are beyond the threshold, at least half being known."""
+        check = BY_ID[check_id]
+        return self.findings(check_id, [self._sustained(check, item) for item in items])
+
+    def _sustained(self, check: Check, item: Item) -> Finding:
+        threshold = self.threshold(check)
+        window = self.recent(item.values, check.sustained_for)
+        known = ~np.isnan(window)
+        if 2 * int(known.sum()) < self.steps(check.sustained_for):
+            return Finding(item.name, False, None)
+        value = float(np.median(window[known]))
+        if not _beyond(check, window[known], threshold).all():
+            return Finding(item.name, False, value)
+        return Finding(item.name, True, value, self._since(check, item.values, threshold), item.fact)
+
+    def _since(self, check: Check, values: F64, threshold: float) -> float:
+        """Time of the first failing sample of the row that reaches until now; gaps do not end the row."""
+        beyond = _beyond(check, values, threshold)
+        good = np.flatnonzero(~beyond & ~np.isnan(values))
+        start = int(good[-1]) + 1 if len(good) else 0
+        bad = np.flatnonzero(beyond[start:])
+        return float(self.world.times[start + int(bad[0])])
+
+    def value(self, check_id: str, name: str, value: float | None, since: float | None = None, fact: str = "") -> Finding:
+        """A finding from one number."""
+        check = BY_ID[check_id]
+        failed = value is not None and bool(_beyond(check, np.array([value]), self.threshold(check))[0])
+        return Finding(name, failed, value, since if failed else None, fact if failed else "")
+
+    def findings(self, check_id: str, findings: list[Finding]) -> CheckResult:
+        """One result: skip without anything to judge; fail if anything fails; unknown if nothing has data."""
+        check = BY_ID[check_id]
+        override = self.settings.checks.get(check_id, Override())
+        threshold = self.threshold(check)
+        by = override.by
+        if override.disabled:
+            return CheckResult(check_id, check.area, "skip", evidence="disabled", overridden_by=by)
+        if not findings:
+            return CheckResult(check_id, check.area, "skip", threshold=threshold, overridden_by=by)
+        known = [f for f in findings if f.value is not None]
+        worst = (max if check.direction == "above" else min)(known, key=lambda f: f.value or 0.0, default=None)
+        failed = sorted((f for f in known if f.failed), key=lambda f: f.value or 0.0, reverse=check.direction == "above")
+        if failed:
+            since = [f.since for f in failed if f.since is not None]
+            return CheckResult(
+                check_id,
+                check.area,
+                "fail",
+                failed[0].value,
+                threshold,
+                min(since) if since else None,
+                tuple(f.name for f in failed),
+                failed[0].fact,
+                by,
+            )
+        if worst is None:
+            return CheckResult(check_id, check.area, "unknown", threshold=threshold, evidence="no fresh data", overridden_by=by)
+        return CheckResult(check_id, check.area, "pass", worst.value, threshold, overridden_by=by)
+
+
+def _beyond(check: Check, values: F64, threshold: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """NaN is never beyond."""
+    with np.errstate(invalid="ignore"):
+        return values > threshold if check.direction == "above" else values < threshold
+
+
+def ratio(part: F64, whole: F64) -> F64:
+    """Elementwise part / whole; NaN where the whole is not above 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole > 0, part / whole, np.nan)

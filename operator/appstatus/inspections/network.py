@@ -1,0 +1,60 @@
+"""Network: what the client's side of each connection tells."""
+
+import numpy as np
+
+from appstatus.inspections.judge import Finding, Item, Judge
+from appstatus.inspections.result import CheckResult
+from appstatus.inspections.table import BY_ID
+from appstatus.model.world import Connection
+
+LEAST_FAILED_CONNECTS = 3
+LEAST_RETRANSMITS = 10
+SEGMENT = 1448  # bytes of payload in a full segment
+
+
+def inspect(judge: Judge) -> list[CheckResult]:
+    used = [c for c in judge.app.upstreams if judge.settings.excludes_peer(c.upstream) is None]
+    inside = [Item(str(c.upstream), 1000 * c.rtt) for c in used if not c.upstream.is_external and _known(c.rtt)]
+    outside = [Item(str(c.upstream), 1000 * c.rtt) for c in used if c.upstream.is_external and _known(c.rtt)]
+    return [
+        judge.gauge("NetworkRTT", inside),
+        judge.gauge("NetworkRTTExternal", outside),
+        judge.findings("NetworkTCPConnections", [_failed(judge, c) for c in used]),
+        judge.findings("NetworkRetransmits", [_retransmits(judge, c) for c in used]),
+    ]
+
+
+def _known(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> bool:
+    return not bool(np.isnan(values).all())
+
+
+def _failed(judge: Judge, connection: Connection) -> Finding:
+    check = BY_ID["NetworkTCPConnections"]
+    name = str(connection.upstream)
+    failed, made = (judge.recent(v, check.sustained_for) for v in (connection.failed_connects, connection.connects))
+    if not _known(failed) and not _known(made):
+        return Finding(name, False, None)
+    step = judge.world.step
+    failures, successes = float(np.nansum(failed)) * step, float(np.nansum(made)) * step
+    if failures < LEAST_FAILED_CONNECTS:
+        return Finding(name, False, 0.0)
+    times = judge.world.times[-len(failed) :][failed > 0]
+    fact = f"{failures:.0f} of {failures + successes:.0f} attempts"
+    return judge.value(check.id, name, 100 * failures / (failures + successes), float(times[0]), fact)
+
+
+def _retransmits(judge: Judge, connection: Connection) -> Finding:
+    check = BY_ID["NetworkRetransmits"]
+    name = str(connection.upstream)
+    again = judge.recent(connection.retransmits, check.sustained_for)
+    if not _known(again):
+        return Finding(name, False, None)
+    step = judge.world.step
+    repeated = float(np.nansum(again)) * step
+    if repeated < LEAST_RETRANSMITS:
+        return Finding(name, False, 0.0)
+    # Segments sent are not counted by the agent: at least the bytes fill so many, and each request needs one.
+    sent = float(np.nansum(judge.recent(connection.bytes_sent, check.sustained_for))) * step / SEGMENT
+    requests = float(np.nansum(judge.recent(connection.traffic.total(len(judge.world.times)), check.sustained_for))) * step
+    times = judge.world.times[-len(again) :][again > 0]
+    return judge.value(check.id, name, 100 * repeated / (repeated + sent + requests), float(times[0]), f"{repeated:.0f} segments")
