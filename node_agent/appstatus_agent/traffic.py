@@ -11,8 +11,8 @@ from .series import Family, Labels, Table
 _LE = [f"{bound / 1e9:g}" for bound in rows.LATENCY_BOUNDS_NS] + ["+Inf"]
 _STATUSES = len(rows.STATUSES)
 _BUCKETS = len(_LE)
-_NS = 1e-9
-_US = 1e-6
+_NS_PER_SECOND = 1e9
+_US_PER_SECOND = 1e6
 
 
 def _one(name: str, labels: str) -> list[str]:
@@ -33,7 +33,7 @@ def _column(at: int) -> Callable:
 
 
 def _seconds(at: int) -> Callable:
-    return lambda counters, gauges: (counters[:, at : at + 1] * _NS).tolist()
+    return lambda counters, gauges: (counters[:, at : at + 1] / _NS_PER_SECOND).tolist()
 
 
 def _gauge(at: int) -> Callable:
@@ -46,13 +46,13 @@ def _status_values(counters: np.ndarray, gauges: np.ndarray) -> list[list[int]]:
 
 def _histogram_values(counters: np.ndarray, gauges: np.ndarray) -> list[list[float]]:
     cumulated = np.cumsum(counters[:, _STATUSES : _STATUSES + _BUCKETS], axis=1).tolist()
-    sums = (counters[:, _STATUSES + _BUCKETS] * _NS).tolist()
+    sums = (counters[:, _STATUSES + _BUCKETS] / _NS_PER_SECOND).tolist()
     return [[*buckets, total, buckets[-1]] for buckets, total in zip(cumulated, sums, strict=True)]
 
 
 def _mean_rtt(counters: np.ndarray, gauges: np.ndarray) -> list[list[float | None]]:
     """Gauges 1 and 2: sum (us) and number of smoothed round-trip times; no line without an open connection."""
-    return [[total / count * _US if count else None] for _, total, count in gauges.tolist()]
+    return [[total / count / _US_PER_SECOND if count else None] for _, total, count in gauges.tolist()]
 
 
 def _http(name: str) -> list[Family]:

@@ -32,7 +32,7 @@ class DelaySum:
 
     @property
     def seconds(self) -> float:
-        return (self._ended + sum(self._running.values())) * 1e-9
+        return (self._ended + sum(self._running.values())) / 1e9
 
 
 def thread_delays(tids: Iterable[int]) -> list[tuple[int, int]]:

@@ -18,12 +18,13 @@ def _add(page: Page, registry: Registry, container: Container) -> None:
     group = container.group
     if group is None:
         return
-    usage = registry.usage(group)
     page.add("container_info", 1, [*of, ("image", "")])
-    page.add("container_resources_cpu_limit_cores", usage.cpu_limit_cores, of)
-    page.add("container_resources_cpu_usage_seconds_total", usage.cpu_usage_seconds, of)
-    page.add("container_resources_cpu_throttled_seconds_total", usage.cpu_throttled_seconds, of)
+    cpu = registry.cpu(group)
+    page.add("container_resources_cpu_limit_cores", cpu.limit_cores, of)
+    page.add("container_resources_cpu_usage_seconds_total", cpu.usage_seconds, of)
+    page.add("container_resources_cpu_throttled_seconds_total", cpu.throttled_seconds, of)
     page.add("container_resources_cpu_delay_seconds_total", container.delay.seconds, of)
-    page.add("container_resources_memory_limit_bytes", usage.memory_limit_bytes, of)
-    page.add("container_resources_memory_rss_bytes", usage.memory_rss_bytes, of)
-    page.add("container_resources_memory_cache_bytes", usage.memory_cache_bytes, of)
+    memory = registry.memory(group)
+    page.add("container_resources_memory_limit_bytes", memory.limit, of)
+    page.add("container_resources_memory_rss_bytes", memory.rss, of)
+    page.add("container_resources_memory_cache_bytes", memory.cache, of)

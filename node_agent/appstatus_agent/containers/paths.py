@@ -39,6 +39,11 @@ class Owner:
     runtime_id: str = ""
     pod_uid: str = ""
 
+    @property
+    def pod_path(self) -> str:
+        """The pod's own cgroup, whose limits hold for all its containers; "" outside pods."""
+        return self.path.rsplit("/", 1)[0] if self.pod_uid else ""
+
 
 NOBODY = Owner(Kind.NONE, "/")
 OTHER_DEPTH = 3

@@ -12,7 +12,7 @@ from ..kernel.rows import OWNER_UNKNOWN, OWNER_V1
 from .delay import DelaySum, thread_delays
 from .lognames import ContainerName, LogNames
 from .paths import Kind, Owner, owner_of, plain_name
-from .stats import Usage, read_usage
+from .stats import Cpu, Memory, read_cpu, read_memory
 from .tree import Hierarchies, process_ids, walk
 
 log = logging.getLogger(__name__)
@@ -152,10 +152,11 @@ class Registry:
                 return group
         return None
 
-    def usage(self, group: Group) -> Usage:
-        owner = group.owner
-        pod = owner.path.rsplit("/", 1)[0] if owner.pod_uid else ""
-        return read_usage(self.trees, owner.path, limited_by=pod)
+    def cpu(self, group: Group) -> Cpu:
+        return read_cpu(self.trees, group.owner.path, group.owner.pod_path)
+
+    def memory(self, group: Group) -> Memory:
+        return read_memory(self.trees, group.owner.path, group.owner.pod_path)
 
     def process_ids(self, group: Group, *, threads: bool = False) -> list[int]:
         """Processes (or threads) of a container, from the first hierarchy that has any."""

@@ -1,5 +1,6 @@
 """CPU and memory of one cgroup, from cgroup v1 or v2 files. Absent figures are None, never 0."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,58 +8,64 @@ from .tree import Hierarchies
 
 # v1 writes "no limit" as the largest multiple of the page size below 2**63.
 _V1_UNLIMITED = 1 << 62
-_NS = 1e-9
-_US = 1e-6
+_NS_PER_SECOND = 10**9
+_US_PER_SECOND = 10**6
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Seconds and bytes of one cgroup; `None` where the node has no such figure or no limit is set."""
+class Cpu:
+    """Seconds and cores; `None` where the node has no such figure or no limit is set."""
 
-    cpu_usage_seconds: float | None = None
-    cpu_throttled_seconds: float | None = None
-    cpu_limit_cores: float | None = None
-    memory_rss_bytes: int | None = None
-    memory_cache_bytes: int | None = None
-    memory_limit_bytes: int | None = None
+    usage_seconds: float | None = None
+    throttled_seconds: float | None = None
+    limit_cores: float | None = None
 
 
-def read_usage(trees: Hierarchies, path: str, limited_by: str = "") -> Usage:
-    """Usage of the cgroup at `path`. `limited_by` is an ancestor whose limits count too (a pod's group), or ""."""
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes; `None` where the node has no such figure or no limit is set."""
+
+    rss: int | None = None
+    cache: int | None = None
+    limit: int | None = None
+
+
+def read_cpu(trees: Hierarchies, path: str, limited_by: str = "") -> Cpu:
+    """CPU of the cgroup at `path`. `limited_by` is an ancestor whose limit counts too (a pod's group), or ""."""
     limits = [folder for folder in (path, limited_by) if folder]
-    if trees.v2_has_controllers:
-        return _read_v2(trees.v2, path, limits)
-    return _read_v1(trees.v1, path, limits)
-
-
-def _read_v2(root: Path, path: str, limits: list[str]) -> Usage:
-    cpu = _table(root, path, "cpu.stat")
-    memory = _table(root, path, "memory.stat")
-    return Usage(
-        cpu_usage_seconds=_scaled(cpu.get("usage_usec"), _US),
-        cpu_throttled_seconds=_scaled(cpu.get("throttled_usec"), _US),
-        cpu_limit_cores=_least(_v2_cores(_text(root, folder, "cpu.max")) for folder in limits),
-        memory_rss_bytes=_sum(memory, "anon", "file_mapped"),
-        memory_cache_bytes=memory.get("file"),
-        memory_limit_bytes=_least(_number(_text(root, folder, "memory.max")) for folder in limits),
+    if "cpu" in trees.v2_controllers:
+        stat = _table(trees.v2, path, "cpu.stat")
+        return Cpu(
+            _scaled(stat.get("usage_usec"), _US_PER_SECOND),
+            _scaled(stat.get("throttled_usec"), _US_PER_SECOND),
+            _least(_v2_cores(_text(trees.v2, folder, "cpu.max")) for folder in limits),
+        )
+    cpu = trees.v1.get("cpu")
+    return Cpu(
+        _scaled(_number(_text(trees.v1.get("cpuacct"), path, "cpuacct.usage")), _NS_PER_SECOND),
+        _scaled(_table(cpu, path, "cpu.stat").get("throttled_time"), _NS_PER_SECOND),
+        _least(
+            _v1_cores(_text(cpu, folder, "cpu.cfs_quota_us"), _text(cpu, folder, "cpu.cfs_period_us")) for folder in limits
+        ),
     )
 
 
-def _read_v1(v1: dict[str, Path], path: str, limits: list[str]) -> Usage:
-    cpu, cpuacct, memory_root = v1.get("cpu"), v1.get("cpuacct"), v1.get("memory")
-    memory = _table(memory_root, path, "memory.stat")
-    return Usage(
-        cpu_usage_seconds=_scaled(_number(_text(cpuacct, path, "cpuacct.usage")), _NS),
-        cpu_throttled_seconds=_scaled(_table(cpu, path, "cpu.stat").get("throttled_time"), _NS),
-        cpu_limit_cores=_least(
-            _v1_cores(_text(cpu, folder, "cpu.cfs_quota_us"), _text(cpu, folder, "cpu.cfs_period_us"))
-            for folder in limits
-        ),
-        memory_rss_bytes=_sum(memory, "total_rss", "total_mapped_file"),
-        memory_cache_bytes=memory.get("total_cache"),
-        memory_limit_bytes=_least(
-            _below(_number(_text(memory_root, folder, "memory.limit_in_bytes")), _V1_UNLIMITED) for folder in limits
-        ),
+def read_memory(trees: Hierarchies, path: str, limited_by: str = "") -> Memory:
+    """Memory of the cgroup at `path`; `limited_by` as for `read_cpu`. rss is anonymous plus mapped memory."""
+    limits = [folder for folder in (path, limited_by) if folder]
+    if "memory" in trees.v2_controllers:
+        stat = _table(trees.v2, path, "memory.stat")
+        return Memory(
+            _sum(stat, "anon", "file_mapped"),
+            stat.get("file"),
+            _least(_number(_text(trees.v2, folder, "memory.max")) for folder in limits),
+        )
+    root = trees.v1.get("memory")
+    stat = _table(root, path, "memory.stat")
+    return Memory(
+        _sum(stat, "total_rss", "total_mapped_file"),
+        stat.get("total_cache"),
+        _least(_below(_number(_text(root, folder, "memory.limit_in_bytes")), _V1_UNLIMITED) for folder in limits),
     )
 
 
@@ -100,8 +107,8 @@ def _below(value: int | None, bound: int) -> int | None:
     return value if value is not None and value < bound else None
 
 
-def _scaled(value: int | None, unit: float) -> float | None:
-    return None if value is None else value * unit
+def _scaled(value: int | None, per_second: int) -> float | None:
+    return None if value is None else value / per_second
 
 
 def _sum(table: dict[str, int], *keys: str) -> int | None:
@@ -109,6 +116,6 @@ def _sum(table: dict[str, int], *keys: str) -> int | None:
     return sum(values) if values else None
 
 
-def _least(values):
+def _least(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return min(known) if known else None

@@ -11,31 +11,27 @@ V1_CONTROLLERS = ("cpu", "cpuacct", "memory", "systemd")
 
 @dataclass(frozen=True, slots=True)
 class Hierarchies:
-    """Mount points: `v2` is the cgroup-v2 tree (None on a pure v1 node), `v1` maps controller -> folder."""
+    """Mount points: `v2` is the cgroup-v2 tree (None on a pure v1 node), `v1` maps controller -> folder.
+
+    `v2_controllers` are those on v2: on a hybrid node that tree groups processes, and the figures are in v1.
+    """
 
     v2: Path | None
     v1: dict[str, Path] = field(default_factory=dict)
-
-    @property
-    def v2_has_controllers(self) -> bool:
-        """False on a hybrid node, where the v2 tree only groups processes."""
-        return self.v2 is not None and (self.v2 / "cgroup.controllers").is_file() and bool(
-            (self.v2 / "cgroup.controllers").read_text().split()
-        )
+    v2_controllers: frozenset[str] = frozenset()
 
 
 def find_hierarchies(root: Path) -> Hierarchies:
     """Hierarchies below `root` (normally /sys/fs/cgroup): v2 alone, v1, or hybrid with `unified`."""
-    if (root / "cgroup.controllers").is_file():
-        return Hierarchies(root)
-    v2 = root / "unified"
+    v2 = next((folder for folder in (root, root / "unified") if (folder / "cgroup.controllers").is_file()), None)
     v1 = {}
-    for controller in V1_CONTROLLERS:
+    for controller in V1_CONTROLLERS if v2 != root else ():
         for name in (controller, "cpu,cpuacct", "cpuacct,cpu"):
             if controller in name.split(",") and (root / name).is_dir():
                 v1[controller] = root / name
                 break
-    return Hierarchies(v2 if (v2 / "cgroup.procs").exists() else None, v1)
+    controllers = (v2 / "cgroup.controllers").read_text().split() if v2 else ()
+    return Hierarchies(v2, v1, frozenset(controllers))
 
 
 def walk(mount: Path) -> dict[str, int]:
