@@ -92,6 +92,7 @@ def pod(raw: Raw) -> Pod:
         ready=ready.get("status") == "True",
         created=seconds(metadata["creationTimestamp"]) or 0.0,
         ready_since=seconds(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None,
+        unready_since=seconds(ready.get("lastTransitionTime")) if ready.get("status") != "True" else None,
         deleted="deletionTimestamp" in metadata,
         scheduled=bool(spec.get("nodeName")),
         unschedulable_message=str(scheduled.get("message") or "") if scheduled.get("status") == "False" else "",

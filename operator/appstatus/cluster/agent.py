@@ -1,0 +1,211 @@
+"""The node agent's DaemonSet: built from the Project, applied, and its roll-out told.
+
+The image comes from the operator's own environment, never from the Project: whoever may edit a Project must not thereby be able to
+run code on every node.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from appstatus.api.names import ObjectRef
+from appstatus.api.project import NodeAgentSpec
+from appstatus.cluster.writing import Writer
+from appstatus.kube import ApiError, Unreachable, path
+
+NAME = "appstatus-agent"
+PORT = 10301
+
+# name, path on the node, where it is mounted, why. All read-only.
+HOST_PATHS: tuple[tuple[str, str, str, str], ...] = (
+    ("cgroup", "/sys/fs/cgroup", "/host/cgroup", "CPU and memory of each container; the root to attach the programs to"),
+    ("pods", "/var/log/pods", "/host/log/pods", "names of pods and containers, so that neither API server nor runtime is asked"),
+    ("containers", "/var/log/containers", "/host/log/containers", "container ids by pod and container name"),
+)
+
+# What each one is needed for; nothing else is added, everything else is dropped, and the pod is not privileged.
+CAPABILITIES: tuple[tuple[str, str], ...] = (
+    ("BPF", "load the programs, create and read the maps"),
+    ("PERFMON", "attach them to tracepoints and read kernel memory with their types"),
+    ("NET_ADMIN", "attach to cgroup sockets' traffic; read the translations of conntrack"),
+    ("SYS_PTRACE", "read /proc/PID of containers: sockets, namespaces, scheduler statistics"),
+    ("DAC_READ_SEARCH", "read files of containers that run as other users"),
+)
+
+DEFAULT_RESOURCES = {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}}
+EVERYWHERE = ({"operator": "Exists"},)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """What the chart says. ``extra_capabilities``: SYS_RESOURCE for kernels below 5.11, which charge maps to the memlock limit."""
+
+    image: str
+    namespace: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    priority_class: str = "system-node-critical"
+    service_account: str = NAME
+    extra_capabilities: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+def daemonset(settings: AgentSettings, spec: NodeAgentSpec, owner: ObjectRef) -> dict[str, Any]:
+    """The whole object, as it is applied."""
+    selector = {"app.kubernetes.io/name": NAME}
+    labels = {**dict(settings.labels), **selector, "app.kubernetes.io/part-of": "appstatus"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {
+            "name": NAME,
+            "namespace": settings.namespace,
+            "labels": labels,
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "spec": {
+            "selector": {"matchLabels": selector},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": spec.max_unavailable}},
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {
+                        "prometheus.io/scrape": "true",
+                        "prometheus.io/port": str(PORT),
+                        "prometheus.io/path": "/metrics",
+                    },
+                },
+                "spec": _pod(settings, spec),
+            },
+        },
+    }
+
+
+def _pod(settings: AgentSettings, spec: NodeAgentSpec) -> dict[str, Any]:
+    pod: dict[str, Any] = {
+        "serviceAccountName": settings.service_account,
+        "automountServiceAccountToken": False,
+        "hostPID": True,  # processes of all containers
+        "hostNetwork": True,  # conntrack's translations are per network namespace
+        "nodeSelector": {**spec.node_selector, "kubernetes.io/os": "linux"},
+        "tolerations": list(EVERYWHERE if spec.tolerations is None else spec.tolerations),
+        "terminationGracePeriodSeconds": 10,
+        "containers": [_container(settings, spec)],
+        "volumes": [{"name": name, "hostPath": {"path": where, "type": "DirectoryOrCreate"}} for name, where, _, _ in HOST_PATHS],
+    }
+    if settings.priority_class:
+        pod["priorityClassName"] = settings.priority_class
+    if settings.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
+    return pod
+
+
+def _container(settings: AgentSettings, spec: NodeAgentSpec) -> dict[str, Any]:
+    return {
+        "name": "agent",
+        "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "args": ["--listen", f"0.0.0.0:{PORT}", "--cgroup-root", "/host/cgroup", "--log-root", "/host/log"],
+        "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "ports": [{"name": "metrics", "containerPort": PORT, "protocol": "TCP"}],
+        "resources": spec.resources or DEFAULT_RESOURCES,
+        "securityContext": {
+            "runAsUser": 0,
+            "privileged": False,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"], "add": [*(name for name, _ in CAPABILITIES), *settings.extra_capabilities]},
+            # The runtimes' default profiles refuse bpf() and reading other processes even with the capabilities above.
+            "seccompProfile": {"type": "Unconfined"},
+            "appArmorProfile": {"type": "Unconfined"},
+        },
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 20, "timeoutSeconds": 5},
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 5, "timeoutSeconds": 5},
+        "volumeMounts": [
+            {"name": name, "mountPath": mount, "readOnly": True, "mountPropagation": "HostToContainer"}
+            for name, _, mount, _ in HOST_PATHS
+        ],
+    }
+
+
+def owner_reference(owner: ObjectRef) -> dict[str, Any]:
+    """Deleting the owner deletes the object; blockOwnerDeletion would need rights on the owner's finalizers and could hang it."""
+    return {"apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid, "controller": True}
+
+
+def apply(writer: Writer, body: dict[str, Any], deadline: float) -> None:
+    """Raises ApiError, OutOfTime, NotLeading."""
+    writer.apply(_path(body["metadata"]["namespace"], NAME), body, deadline)
+
+
+def delete(writer: Writer, namespace: str, deadline: float) -> None:
+    """Raises ApiError, OutOfTime, NotLeading."""
+    try:
+        writer.request("DELETE", _path(namespace, NAME), deadline)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+
+
+def refusals(writer: Writer, namespace: str) -> list[str]:
+    """Why pods of the DaemonSet could not be created (Pod Security, quota), newest first; empty if nobody can tell."""
+    selector = f"involvedObject.kind=DaemonSet,involvedObject.name={NAME},reason=FailedCreate"
+    try:
+        events = list(writer.kube.list(path("v1", "events", namespace), query={"fieldSelector": selector}, timeout=5.0))
+    except (ApiError, Unreachable):
+        return []
+    events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", reverse=True)
+    return list(dict.fromkeys(str(event.get("message") or "").removeprefix("Error creating: ") for event in events))
+
+
+@dataclass(frozen=True, slots=True)
+class RollOut:
+    """``ready`` agents of ``desired`` nodes, ``updated`` of them from the newest template."""
+
+    desired: int
+    ready: int
+    updated: int
+    observed: bool
+
+
+def rollout(raw: dict[str, Any]) -> RollOut:
+    status = raw.get("status") or {}
+    return RollOut(
+        desired=int(status.get("desiredNumberScheduled") or 0),
+        ready=int(status.get("numberReady") or 0),
+        updated=int(status.get("updatedNumberScheduled") or 0),
+        observed=int(status.get("observedGeneration") or 0) >= int((raw.get("metadata") or {}).get("generation") or 0),
+    )
+
+
+def read(writer: Writer, namespace: str) -> RollOut | None:
+    """The roll-out as it stands. Raises ApiError, Unreachable."""
+    try:
+        return rollout(writer.kube.request("GET", _path(namespace, NAME), timeout=5.0))
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def judge(state: RollOut | None, refused: list[str]) -> tuple[str, str, str]:
+    """(status, reason, message) of the Project's condition AgentsReady."""
+    if state is None:
+        return "False", "NotCreated", "The DaemonSet of the node agent does not exist yet"
+    counts = f"{state.ready} of {state.desired} node agents are ready"
+    if not state.observed:
+        return "Unknown", "RollingOut", "The DaemonSet has not been processed by its controller yet"
+    if state.desired == 0:
+        return "False", "NoNodes", "No node fits the agent's node selector and tolerations"
+    if state.ready >= state.desired:
+        if state.updated < state.desired:
+            return "True", "Updating", f"{counts}, {state.updated} are up to date"
+        return "True", "Ready", counts
+    if refused:
+        reason = "PodSecurity" if "PodSecurity" in refused[0] else "PodsRefused"
+        hint = "; label the namespace pod-security.kubernetes.io/enforce=privileged" if reason == "PodSecurity" else ""
+        return "False", reason, f"{counts}; pods are refused: {refused[0][:400]}{hint}"
+    return "False", "NotReady", counts
+
+
+def _path(namespace: str, name: str) -> str:
+    return path("apps/v1", "daemonsets", namespace, name)
