@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""The demo shop on a cluster: deploy it, wait until users are served, remove it.
+
+    deploy.py up [--image-prefix REGISTRY/shop-] [--timeout S] | wait | down
+
+The cluster is $KUBECONFIG, else the local one of `make cluster`; its images come from `make images`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import kubectl
+import means
+import users
+from rollout import pending
+
+MANIFESTS = Path(__file__).with_name("manifests")
+LOCAL_PREFIX = "localhost/shop-"
+KINDS = "deployments,statefulsets,daemonsets"
+POLL_SECONDS = 2.0
+
+
+class NotReady(Exception):
+    """The shop did not come up in time; the message says what is missing and where to look."""
+
+
+def manifests(image_prefix: str = LOCAL_PREFIX) -> str:
+    """All objects of the shop as one YAML text, the namespace first."""
+    texts = [path.read_text() for path in sorted(MANIFESTS.glob("*.yaml"))]
+    return "\n---\n".join(texts).replace(LOCAL_PREFIX, image_prefix)
+
+
+def wait(timeout: float, progress: bool = True) -> float:
+    """Wait until every workload is rolled out and users are served; seconds it took. NotReady after `timeout` seconds."""
+    started, told = time.monotonic(), ""
+    while True:
+        workloads = kubectl.get(KINDS)["items"]
+        lacking = pending(workloads) if workloads else {"everything": "not deployed"}
+        waited = time.monotonic() - started
+        if not lacking:
+            if served():
+                return waited
+            lacking = {"load": "no good answers yet"}
+        text = ", ".join(f"{name} {what}" for name, what in lacking.items())
+        if waited > timeout:
+            first = next(iter(lacking))
+            raise NotReady(
+                f"not up after {timeout:g} s: {text}\nlook at: kubectl -n shop get pods; "
+                f"kubectl -n shop describe pods -l app={first}; kubectl -n shop logs -l app={first}"
+            )
+        if progress and text != told:
+            print(f"{waited:5.0f} s  waiting for {text}", flush=True)
+            told = text
+        time.sleep(POLL_SECONDS)
+
+
+def served() -> bool:
+    """Whether the last three seconds that the users have recorded were good ones, and recent."""
+    with contextlib.suppress(kubectl.KubectlError):
+        records = users.read(3)
+        return len(records) == 3 and all(r["failed"] == 0 for r in records) and records[-1]["t"] > time.time() - 30
+    return False
+
+
+def up(image_prefix: str, timeout: float) -> None:
+    kubectl.run("apply", "--server-side", "--field-manager=shop", "--force-conflicts", "-f", "-", stdin=manifests(image_prefix))
+    seconds = wait(timeout)
+    print(f"the shop is open after {seconds:.0f} s: {len(kubectl.get('pods')['items'])} pods in namespace {kubectl.NAMESPACE}")
+
+
+def down() -> None:
+    means.remove_helper()  # what a fault that was not undone may have left
+    kubectl.run("delete", "namespace", kubectl.NAMESPACE, "--ignore-not-found", "--wait", timeout=300)
+    print("the shop is gone")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("up", "wait", "down"))
+    parser.add_argument("--image-prefix", default=LOCAL_PREFIX, help="where the images are (default %(default)s)")
+    parser.add_argument("--timeout", type=float, default=300.0, help="seconds until the shop must be up (default 300)")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "up":
+            up(arguments.image_prefix, arguments.timeout)
+        elif arguments.command == "wait":
+            print(f"the shop is open; waited {wait(arguments.timeout):.0f} s")
+        else:
+            down()
+    except (kubectl.KubectlError, NotReady) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

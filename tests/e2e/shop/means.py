@@ -1,0 +1,270 @@
+"""The ways in which a fault is put into the running shop, and taken out again.
+
+Each means has `plan` (what must be remembered for the way back; changes nothing), `apply` (returns when it took effect, epoch
+seconds) and `undo` (returns only when the shop is seen to be as before). A fault's record, a JSON object, is what all three share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import kubectl
+from rollout import pending
+
+Record = dict[str, Any]
+PATIENCE_SECONDS = 180.0
+
+
+class FaultError(Exception):
+    """A fault could not be injected or undone; the message says which and why."""
+
+
+class Means(Protocol):
+    def plan(self, target: str, parameters: Mapping[str, Any]) -> Record: ...
+    def apply(self, record: Record, others: list[Record]) -> float: ...
+    def undo(self, record: Record, others: list[Record]) -> None: ...
+
+
+def until(what: str, condition: Callable[[], bool], timeout: float = PATIENCE_SECONDS) -> float:
+    """Wait until `condition` holds; the time when it was seen to, epoch seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise FaultError(f"{what}: not within {timeout:g} s")
+        time.sleep(0.5)
+    return time.time()
+
+
+def workload(name: str) -> dict:
+    """The Deployment, StatefulSet or DaemonSet of that name."""
+    found = kubectl.get("deployments,statefulsets,daemonsets", "-l", f"app={name}")["items"]
+    if not found:
+        raise FaultError(f"the shop has no workload named {name}")
+    return found[0]
+
+
+def until_rolled_out(name: str) -> None:
+    until(f"{name} rolled out", lambda: not pending([workload(name)]))
+
+
+def reference(found: dict) -> str:
+    return f"{found['kind'].lower()}/{found['metadata']['name']}"
+
+
+@dataclass(frozen=True)
+class Control:
+    """Tells the target's processes, through a file in their pods: at once, without a rollout. `keys`: parameter -> fault."""
+
+    keys: Mapping[str, str]
+
+    def plan(self, target: str, parameters: Mapping[str, Any]) -> Record:
+        ready = [pod["metadata"]["name"] for pod in kubectl.pods(target) if kubectl.is_ready(pod)]
+        wanted = parameters.get("instances") or len(ready)
+        if not ready or wanted > len(ready):
+            raise FaultError(f"{target} has {len(ready)} ready instances, {wanted or 'at least 1'} wanted")
+        faults = {fault: parameters[parameter] for parameter, fault in self.keys.items()}
+        return {"instances": ready[:wanted], "faults": faults}
+
+    def apply(self, record: Record, others: list[Record]) -> float:
+        return min(_control(pod, [*others, record]) for pod in record["instances"])
+
+    def undo(self, record: Record, others: list[Record]) -> None:
+        alive = {pod["metadata"]["name"] for pod in kubectl.pods(record["target"])}
+        for pod in alive.intersection(record["instances"]):
+            try:
+                _control(pod, others)
+            except kubectl.KubectlError:
+                # Its container is not running, for instance waits to be restarted: a new pod knows of no fault.
+                kubectl.run("delete", "pod", pod)
+        until_rolled_out(record["target"])
+
+
+def _control(pod: str, records: list[Record]) -> float:
+    """Have `pod` take the faults that `records` give it, and no others; when it did."""
+    faults: dict[str, Any] = {}
+    for record in records:
+        if pod in record.get("instances", ()):
+            faults |= record["faults"]
+    return float(kubectl.execute(pod, "python3", "-m", "shopsvc.control", json.dumps(faults)))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Takes all instances away."""
+
+    def plan(self, target: str, parameters: Mapping[str, Any]) -> Record:
+        found = workload(target)
+        if "replicas" not in found["spec"]:
+            raise FaultError(f"{reference(found)} has no replicas to scale")
+        if not found["spec"]["replicas"]:
+            raise FaultError(f"{reference(found)} has no instances already")
+        return {"workload": reference(found), "replicas": found["spec"]["replicas"]}
+
+    def apply(self, record: Record, others: list[Record]) -> float:
+        kubectl.run("scale", record["workload"], "--replicas=0")
+        return until(f"{record['target']} has no instances", lambda: not kubectl.pods(record["target"]))
+
+    def undo(self, record: Record, others: list[Record]) -> None:
+        kubectl.run("scale", record["workload"], f"--replicas={record['replicas']}")
+        until_rolled_out(record["target"])
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Releases the target anew with one environment variable more. `becomes_ready`: else its new instances never do."""
+
+    variable: str
+    value: Callable[[Mapping[str, Any]], str]
+    becomes_ready: bool = True
+
+    def plan(self, target: str, parameters: Mapping[str, Any]) -> Record:
+        found = workload(target)
+        template = found["spec"]["template"]
+        environment = template["spec"]["containers"][0].get("env", [])
+        if any(variable["name"] == self.variable for variable in environment):
+            raise FaultError(f"{reference(found)} has a variable {self.variable} already")
+        before = [pod["metadata"]["name"] for pod in kubectl.pods(target)]
+        return {"workload": reference(found), "template": template, "before": before, "value": self.value(parameters)}
+
+    def apply(self, record: Record, others: list[Record]) -> float:
+        kubectl.run("set", "env", record["workload"], f"{self.variable}={record['value']}")
+        happened = kubectl.is_ready if self.becomes_ready else _failed_once
+
+        def began() -> bool:
+            new = [pod for pod in kubectl.pods(record["target"]) if pod["metadata"]["name"] not in record["before"]]
+            return any(happened(pod) for pod in new)
+
+        onset = until(f"the new release of {record['target']} has an instance", began)
+        if self.becomes_ready:
+            until_rolled_out(record["target"])
+        return onset
+
+    def undo(self, record: Record, others: list[Record]) -> None:
+        kubectl.run("set", "env", record["workload"], f"{self.variable}-")
+        until_rolled_out(record["target"])
+        if workload(record["target"])["spec"]["template"] != record["template"]:
+            raise FaultError(f"{record['workload']}: its template is not what it was before the fault")
+
+
+def _failed_once(pod: dict) -> bool:
+    statuses = pod["status"].get("containerStatuses", [])
+    return any(status["restartCount"] or "terminated" in status["state"] for status in statuses)
+
+
+@dataclass(frozen=True)
+class CpuLimit:
+    """Lowers the CPU limit of running instances in place: no restart, no rollout (Kubernetes 1.33 or newer)."""
+
+    def plan(self, target: str, parameters: Mapping[str, Any]) -> Record:
+        found = workload(target)
+        limit = found["spec"]["template"]["spec"]["containers"][0]["resources"].get("limits", {}).get("cpu")
+        if not limit:
+            raise FaultError(f"{reference(found)} has no CPU limit; one that is added in place could not be taken away again")
+        return {"instances": [pod["metadata"]["name"] for pod in kubectl.pods(target)], "limit": limit}
+
+    def apply(self, record: Record, others: list[Record]) -> float:
+        return self._set(record, f"{round(1000 * record['parameters']['cores'])}m")
+
+    def undo(self, record: Record, others: list[Record]) -> None:
+        self._set(record, record["limit"])
+        until_rolled_out(record["target"])
+
+    @staticmethod
+    def _set(record: Record, limit: str) -> float:
+        alive = [pod["metadata"]["name"] for pod in kubectl.pods(record["target"])]
+        names = [name for name in alive if name in record["instances"]]
+        resources = {"containers": [{"name": record["target"], "resources": {"limits": {"cpu": limit}}}]}
+        for name in names:
+            kubectl.run("patch", "pod", name, "--subresource=resize", "--patch", json.dumps({"spec": resources}))
+
+        def in_effect() -> bool:
+            pods = [pod for pod in kubectl.pods(record["target"]) if pod["metadata"]["name"] in names]
+            return all(_cpu_limit(pod) == limit for pod in pods)
+
+        return until(f"CPU limit {limit} of {record['target']} in effect", in_effect)
+
+
+def _cpu_limit(pod: dict) -> str | None:
+    """The limit that the node has put into effect, not the one asked for."""
+    return pod["status"]["containerStatuses"][0].get("resources", {}).get("limits", {}).get("cpu")
+
+
+HELPER_NAMESPACE = "shop-faults"
+HELPER = "slow-disk"
+
+
+@dataclass(frozen=True)
+class SlowDisk:
+    """Limits the target's write operations, from a pod on its node that may write the node's cgroups (shopsvc/slowdisk.py)."""
+
+    directory: str
+
+    def plan(self, target: str, parameters: Mapping[str, Any]) -> Record:
+        found = kubectl.pods(target)
+        if not found or not kubectl.is_ready(found[0]):
+            raise FaultError(f"{target} has no ready instance")
+        number = int(kubectl.execute(found[0]["metadata"]["name"], "stat", "--format=%d", self.directory))
+        status = found[0]["status"]["containerStatuses"][0]
+        return {
+            "instances": [found[0]["metadata"]["name"]],
+            "node": found[0]["spec"]["nodeName"],
+            "container": status["containerID"].rpartition("/")[2],
+            "device": f"{os.major(number)}:{os.minor(number)}",
+            "image": workload("node-logger")["spec"]["template"]["spec"]["containers"][0]["image"],
+        }
+
+    def apply(self, record: Record, others: list[Record]) -> float:
+        kubectl.run("apply", "--server-side", "-f", "-", stdin=json.dumps(_helper(record["node"], record["image"])))
+        kubectl.run("wait", f"--namespace={HELPER_NAMESPACE}", f"pod/{HELPER}", "--for=condition=Ready", "--timeout=60s")
+        self._limit(record, record["parameters"]["iops"])
+        return time.time()
+
+    def undo(self, record: Record, others: list[Record]) -> None:
+        running = {
+            status.get("containerID", "").rpartition("/")[2]
+            for pod in kubectl.pods(record["target"])
+            for status in pod["status"].get("containerStatuses", [])
+        }
+        if record["container"] in running:  # else its cgroup went away with it, and the limit with the cgroup
+            self._limit(record, 0)
+        remove_helper()
+        until_rolled_out(record["target"])
+
+    @staticmethod
+    def _limit(record: Record, iops: int) -> None:
+        command = ("python3", "-m", "shopsvc.slowdisk", record["container"], record["device"], str(iops))
+        kubectl.run("exec", f"--namespace={HELPER_NAMESPACE}", HELPER, "--", *command)
+
+
+def remove_helper() -> None:
+    kubectl.run("delete", "namespace", HELPER_NAMESPACE, "--ignore-not-found", "--wait")
+
+
+def _helper(node: str, image: str) -> dict:
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+    container = {
+        "name": HELPER,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sleep", "infinity"],
+        "securityContext": {"runAsUser": 0, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "cgroup", "mountPath": "/host/cgroup"}],
+    }
+    spec = {
+        "nodeName": node,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 0,
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [container],
+        "volumes": [{"name": "cgroup", "hostPath": {"path": "/sys/fs/cgroup"}}],
+    }
+    items = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HELPER_NAMESPACE, "labels": labels}},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": HELPER, "namespace": HELPER_NAMESPACE}, "spec": spec},
+    ]
+    return {"apiVersion": "v1", "kind": "List", "items": items}
