@@ -1,0 +1,162 @@
+"""How many more failures, and how much more time, than before: of applications and of the edges between them.
+
+Two quantities, both additive over edges: failed requests, and seconds of latency (mean latency is not additive, percentiles even
+less). Both are what the incident has beyond what its own traffic would have had at the reference's rate and mean.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from appstatus.api.names import AppKey
+from appstatus.diagnosis.onset import Windows
+from appstatus.model.series import F64
+from appstatus.model.world import UNANSWERED, Application, Connection, Traffic, World, add
+
+LEAST_REFERENCE = 5  # samples
+LEAST_ADDED = 0.002  # seconds of mean latency: less is noise
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """failures, unanswered: requests (unanswered is part of failures); seconds: of latency; requests: in the incident.
+
+    before, during: mean latency of good answers, seconds, None where not known
+    failing_before, failing: share of requests that failed
+    """
+
+    failures: float = 0.0
+    unanswered: float = 0.0
+    seconds: float = 0.0
+    requests: float = 0.0
+    before: float | None = None
+    during: float | None = None
+    failing_before: float = 0.0
+    failing: float = 0.0
+
+
+class Accounts:
+    """Excesses in one pair of windows, each computed once."""
+
+    def __init__(self, world: World, windows: Windows, bad: frozenset[str]) -> None:
+        self.world = world
+        self.windows = windows
+        self._bad = bad | UNANSWERED
+        self._edges: dict[tuple[AppKey, AppKey], Excess] = {}
+        self._nodes: dict[AppKey, Excess] = {}
+        self._served: dict[AppKey, Excess | None] = {}
+
+    def edge(self, connection: Connection) -> Excess:
+        """What the client sees; connects that failed, and time spent connecting, included."""
+        key = connection.client, connection.upstream
+        if key not in self._edges:
+            own = self._traffic([connection.traffic])
+            connecting = self._timed([connection.connect_time], [connection.connects])
+            refused, tried, before = self._counts([connection.failed_connects], [connection.connects, connection.failed_connects])
+            extra = max(0.0, refused - before * tried)
+            self._edges[key] = replace(
+                own,
+                failures=own.failures + extra,
+                unanswered=own.unanswered + extra,
+                seconds=own.seconds + connecting[0],
+                requests=own.requests or tried,
+            )
+        return self._edges[key]
+
+    def served(self, app: Application) -> Excess | None:
+        """What its own containers answered; None where nothing is known of the server's side."""
+        if app.key not in self._served:
+            known = bool(app.served.requests) and not np.isnan(self._of(app.served.total(len(self.world.times)))).all()
+            self._served[app.key] = self._traffic([app.served]) if known else None
+        return self._served[app.key]
+
+    def incoming(self, app: Application) -> Excess:
+        """What all its clients see together."""
+        return total(self.edge(connection) for connection in app.downstreams)
+
+    def node(self, app: Application) -> Excess:
+        """What the application costs its users: answers as its containers sent them, and requests its clients got no answer to.
+
+        Without a server's side the clients alone tell.
+        """
+        if app.key not in self._nodes:
+            served, incoming = self.served(app), self.incoming(app)
+            if served is None:
+                self._nodes[app.key] = incoming
+            else:
+                outside = self._traffic([app.outside]).unanswered
+                unanswered = incoming.unanswered + outside
+                failures = served.failures - served.unanswered + unanswered
+                self._nodes[app.key] = replace(served, failures=failures, unanswered=unanswered)
+        return self._nodes[app.key]
+
+    def _of(self, values: F64) -> F64:
+        return values[self.windows.incident]
+
+    def _counts(self, part: list[F64], whole: list[F64]) -> tuple[float, float, float]:
+        """(part during, whole during, share before), events."""
+        step = self.world.step
+        times = len(self.world.times)
+        parts, wholes = add(part, times), add(whole, times)
+        reference, incident = self.windows.reference, self.windows.incident
+        before = float(np.nansum(wholes[reference]))
+        share = float(np.nansum(parts[reference])) / before if before > 0 else 0.0
+        return float(np.nansum(parts[incident])) * step, float(np.nansum(wholes[incident])) * step, share
+
+    def _timed(self, seconds: list[F64], counts: list[F64]) -> tuple[float, float | None, float | None]:
+        """(excess seconds, mean before, mean during)."""
+        times = len(self.world.times)
+        spent, number = add(seconds, times), add(counts, times)
+        incident, reference = self.windows.incident, self.windows.reference
+        during_n = float(np.nansum(number[incident]))
+        during = float(np.nansum(spent[incident])) / during_n if during_n > 0 else None
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.where(number > 0, spent / number, np.nan)[reference]
+        means = means[~np.isnan(means)]
+        before = float(np.median(means)) if len(means) >= LEAST_REFERENCE else None
+        if during is None or before is None or during - before < LEAST_ADDED:
+            return 0.0, before, during
+        return (during - before) * during_n * self.world.step, before, during
+
+    def _traffic(self, traffics: list[Traffic]) -> Excess:
+        bad = [v for t in traffics for s, v in t.requests.items() if s in self._bad]
+        silent = [v for t in traffics for s, v in t.requests.items() if s in UNANSWERED]
+        every = [v for t in traffics for v in t.requests.values()]
+        failed, requests, before = self._counts(bad, every)
+        unanswered, _, silent_before = self._counts(silent, every)
+        seconds, mean_before, mean_during = self._timed(
+            [t.seconds for t in traffics if t.seconds is not None], [t.timed for t in traffics if t.timed is not None]
+        )
+        return Excess(
+            failures=max(0.0, failed - before * requests),
+            unanswered=max(0.0, unanswered - silent_before * requests),
+            seconds=seconds,
+            requests=requests,
+            before=mean_before,
+            during=mean_during,
+            failing_before=before,
+            failing=failed / requests if requests else 0.0,
+        )
+
+
+def total(parts: Iterable[Excess]) -> Excess:
+    """Sums; mean latencies weighted by requests."""
+    found = list(parts)
+    requests = sum(p.requests for p in found)
+
+    def mean(name: str) -> float | None:
+        known = [(getattr(p, name), p.requests) for p in found if getattr(p, name) is not None]
+        weight = sum(w for _, w in known)
+        return sum(v * w for v, w in known) / weight if weight else None
+
+    return Excess(
+        failures=sum(p.failures for p in found),
+        unanswered=sum(p.unanswered for p in found),
+        seconds=sum(p.seconds for p in found),
+        requests=requests,
+        before=mean("before"),
+        during=mean("during"),
+        failing_before=mean("failing_before") or 0.0,
+        failing=mean("failing") or 0.0,
+    )

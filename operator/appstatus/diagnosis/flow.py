@@ -1,0 +1,116 @@
+"""Where the pain starts: the violator's excess, followed down the call graph.
+
+At every application its excess is split over the calls it makes; what they do not explain is its own. Shares multiply along a path
+and add up to 1 over everything found, so a share reads as "part of the users' extra failures (or waiting) that starts here".
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from appstatus.api.names import AppKey
+from appstatus.diagnosis.excess import Accounts
+from appstatus.model.world import Application
+
+Mode = Literal["failures", "seconds"]
+
+LEAST_SHARE = 0.01  # paths that carry less are not followed
+LEAST_GAP = 0.2  # share of the client's extra time that the server must not have seen, to be the network's
+# A request that never got its answer may have waited as long as the agent waits before it calls it overdue (seconds).
+LONGEST_WAIT = 30.0
+
+
+@dataclass(slots=True)
+class Source:
+    """Where part of the excess starts. ``path``: violator first, this application last, along the strongest way."""
+
+    app: AppKey
+    kind: Literal["own", "network"]
+    mode: Mode
+    share: float
+    path: tuple[AppKey, ...]
+    strongest: float = 0.0
+
+
+class Flow:
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._applications = accounts.world.applications
+        self._splits: dict[tuple[AppKey, Mode], list[tuple[AppKey, Mode, float]]] = {}
+        self.sources: dict[tuple[AppKey, str, Mode], Source] = {}
+
+    def follow(self, violator: AppKey, mode: Mode, share: float) -> None:
+        """Adds what ``share`` of the violator's excess comes from."""
+        self._visit(violator, mode, share, (violator,))
+
+    def _visit(self, key: AppKey, mode: Mode, share: float, path: tuple[AppKey, ...]) -> None:
+        rest = share
+        for callee, callee_mode, part in self._split(key, mode):
+            if callee in path or share * part < LEAST_SHARE:
+                continue
+            rest -= share * part
+            network = self._network(callee) if callee_mode == "seconds" else 0.0
+            if network:
+                self._add(callee, "network", callee_mode, share * part * network, (*path, callee))
+            if network < 1.0:
+                self._visit(callee, callee_mode, share * part * (1.0 - network), (*path, callee))
+        self._add(key, "own", mode, rest, path)
+
+    def _add(self, key: AppKey, kind: Literal["own", "network"], mode: Mode, share: float, path: tuple[AppKey, ...]) -> None:
+        if share < LEAST_SHARE:
+            return
+        source = self.sources.setdefault((key, kind, mode), Source(key, kind, mode, 0.0, path))
+        source.share += share
+        if share > source.strongest:
+            source.strongest, source.path = share, path
+
+    def _split(self, key: AppKey, mode: Mode) -> list[tuple[AppKey, Mode, float]]:
+        if (key, mode) not in self._splits:
+            app = self._applications[key]
+            self._splits[key, mode] = self._by_failures(app) if mode == "failures" else self._by_seconds(app)
+        return self._splits[key, mode]
+
+    def _by_failures(self, app: Application) -> list[tuple[AppKey, Mode, float]]:
+        own = self._accounts.node(app)
+        edges = {c.upstream: self._accounts.edge(c) for c in app.upstreams}
+        parts = _shares(own.failures, {k: e.failures for k, e in edges.items()})
+        found: list[tuple[AppKey, Mode, float]] = [(k, "failures", p) for k, p in parts.items()]
+        rest = 1.0 - sum(parts.values())
+        # Callers that gave up waiting: what was slow below explains their failures as it explains its time.
+        silent = min(rest, own.unanswered / own.failures) if own.failures > 0 else 0.0
+        if silent > 0:
+            waited = max(own.seconds, sum(e.seconds for e in edges.values()))
+            found += [(k, "seconds", silent * p) for k, p in _shares(waited, {k: e.seconds for k, e in edges.items()}).items()]
+        return found
+
+    def _by_seconds(self, app: Application) -> list[tuple[AppKey, Mode, float]]:
+        own = self._accounts.node(app)
+        edges = {c.upstream: self._accounts.edge(c) for c in app.upstreams}
+        parts = _shares(own.seconds, {k: e.seconds for k, e in edges.items()})
+        found: list[tuple[AppKey, Mode, float]] = [(k, "seconds", p) for k, p in parts.items()]
+        rest = 1.0 - sum(parts.values())
+        # Calls without an answer are in no histogram: they may have taken what is left, but not longer than a call can wait.
+        if rest > 0 and own.seconds > 0:
+            unseen = _shares(own.seconds, {k: LONGEST_WAIT * e.unanswered for k, e in edges.items()})
+            spread = sum(unseen.values())
+            found += [(k, "failures", rest * p / max(1.0, spread)) for k, p in unseen.items()]
+        return found
+
+    def _network(self, key: AppKey) -> float:
+        """Part of the extra time that callers wait for ``key`` which its own containers do not spend, 0..1."""
+        app = self._applications[key]
+        served = self._accounts.served(app)
+        waited = self._accounts.incoming(app).seconds
+        if served is None or served.during is None or waited <= 0:
+            return 0.0
+        gap = 1.0 - served.seconds / waited
+        return max(0.0, gap) if gap >= LEAST_GAP else 0.0
+
+
+def _shares(own: float, edges: dict[AppKey, float]) -> dict[AppKey, float]:
+    """Parts of ``own`` that each edge explains: its excess, never more than the parent's; edges that overlap (parallel calls, several
+    calls per request, retries) share what there is."""
+    if own <= 0:
+        return {}
+    explained = {key: min(value, own) for key, value in edges.items() if value > 0}
+    whole = max(own, sum(explained.values()))
+    return {key: value / whole for key, value in explained.items()}
