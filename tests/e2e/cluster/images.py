@@ -6,7 +6,6 @@ arguments BASE_IMAGE and PIP_CERT.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -139,9 +138,10 @@ def _bud(name: str, dockerfile: Path, context: Path, content: str) -> None:
 
 
 def _label(name: str) -> str:
-    command = [*_buildah_command(), "inspect", "--type", "image", "--format", "{{json .OCIv1.Config.Labels}}", name]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return (json.loads(done.stdout) or {}).get(_CONTENT, "") if done.returncode == 0 else ""
+    """The content label of an image in buildah's store, empty if there is none."""
+    template = f'{{{{index .OCIv1.Config.Labels "{_CONTENT}"}}}}'
+    command = [*_buildah_command(), "inspect", "--type", "image", "--format", template, name]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def _buildah_command() -> list[str]:
