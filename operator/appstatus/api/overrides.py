@@ -1,48 +1,15 @@
-"""Which InspectionOverrides are in force, and what they and the Projects change on each application's checks."""
+"""Which InspectionOverrides are in force, and what they and the Projects set for each application's checks."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from appstatus.api.conditions import Condition, accepted, format_time, invalid, refused
 from appstatus.api.names import AppKey
 from appstatus.api.override import InspectionOverride
-from appstatus.api.project import CheckSetting, Project
+from appstatus.api.project import Project
 from appstatus.api.scope import Scope
-from appstatus.api.selection import Workload, matches_any
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Differences from the table of checks for one application.
-
-    thresholds  other thresholds, by check id
-    off         checks that are not made, by check id, with who says so
-    by          who set the threshold, by check id: an InspectionOverride's name, or ``Project NAME``
-    nodes, peers  patterns of what to leave out
-    """
-
-    thresholds: dict[str, float] = field(default_factory=dict)
-    off: dict[str, str] = field(default_factory=dict)
-    by: dict[str, str] = field(default_factory=dict)
-    nodes: tuple[str, ...] = ()
-    peers: tuple[str, ...] = ()
-
-    def threshold(self, check: str, default: float) -> float:
-        return self.thresholds.get(check, default)
-
-    def disabled(self, check: str) -> bool:
-        return check in self.off
-
-    def overridden_by(self, check: str) -> str:
-        """Who turned the check off or changed its threshold; empty for the default."""
-        return self.off.get(check) or self.by.get(check, "")
-
-    def excludes_node(self, node: str) -> bool:
-        return matches_any(self.nodes, node)
-
-    def excludes_peer(self, peer: AppKey) -> bool:
-        """Patterns are for ``namespace/name`` of an application, or ``host:port`` of an external service."""
-        return matches_any(self.peers, peer.name if peer.is_external else f"{peer.namespace}/{peer.name}")
+from appstatus.api.selection import Workload
+from appstatus.api.settings import Exclusion, Override, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +26,13 @@ def judge_overrides(
     scope: Scope,
     workloads: Mapping[str, list[Workload]],
     now: float,
-) -> tuple[dict[tuple[str, str], OverrideVerdict], dict[AppKey, Changes]]:
-    """Verdicts by (namespace, name), and the changes of every workload.
+) -> tuple[dict[tuple[str, str], OverrideVerdict], dict[AppKey, Settings]]:
+    """Verdicts by (namespace, name), and the settings of every workload.
 
     The more specific override wins: targetRef before selector before a whole namespace, all before the Project. Two of the same
     rank that want different things for one check contradict: the older one holds, the newer one is refused.
     """
-    changes = {w.key: _of_project(scope.project_of(w.key.namespace)) for found in workloads.values() for w in found}
+    settings = {w.key: _of_project(scope.project_of(w.key.namespace)) for found in workloads.values() for w in found}
     ranked: dict[tuple[AppKey, str, int], InspectionOverride] = {}
     applied: list[tuple[InspectionOverride, tuple[AppKey, ...]]] = []
     verdicts: dict[tuple[str, str], OverrideVerdict] = {}
@@ -79,8 +46,8 @@ def judge_overrides(
                     ranked.setdefault((app, check.id, _rank(override)), override)
     for override, apps in sorted(applied, key=lambda a: _rank(a[0])):
         for app in apps:
-            changes[app] = _changed(changes[app], override.checks, override.meta.name, override)
-    return verdicts, changes
+            settings[app] = _changed(settings[app], override)
+    return verdicts, settings
 
 
 def _rank(override: InspectionOverride) -> int:
@@ -142,20 +109,16 @@ def _contradiction(
     return ""
 
 
-def _of_project(project: Project | None) -> Changes:
+def _of_project(project: Project | None) -> Settings:
     if project is None:
-        return Changes()
-    return _changed(Changes(), project.inspections, f"Project {project.meta.name}", None)
+        return Settings()
+    return Settings({c.id: Override(c.threshold, c.disabled) for c in project.inspections if c.disabled or c.threshold is not None})
 
 
-def _changed(changes: Changes, checks: Iterable[CheckSetting], who: str, override: InspectionOverride | None) -> Changes:
-    thresholds, off, by = dict(changes.thresholds), dict(changes.off), dict(changes.by)
-    for check in checks:
-        if check.disabled:
-            off[check.id] = who
-        elif check.threshold is not None:
-            off.pop(check.id, None)  # a threshold of a more specific override turns a disabled check on again
-            thresholds[check.id] = check.threshold
-            by[check.id] = who
-    nodes, peers = (override.nodes, override.peers) if override is not None else ((), ())
-    return Changes(thresholds, off, by, (*changes.nodes, *nodes), (*changes.peers, *peers))
+def _changed(settings: Settings, override: InspectionOverride) -> Settings:
+    by = f"{override.meta.namespace}/{override.meta.name}"
+    # A threshold also turns a check on again that something less specific has disabled.
+    checks = {**settings.checks, **{c.id: Override(c.threshold, c.disabled, by) for c in override.checks}}
+    peers = tuple(Exclusion(pattern, by) for pattern in override.peers)
+    nodes = tuple(Exclusion(pattern, by) for pattern in override.nodes)
+    return Settings(checks, settings.peers + peers, settings.nodes + nodes)

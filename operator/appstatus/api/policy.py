@@ -9,10 +9,11 @@ from appstatus.api.fields import Problem
 from appstatus.api.names import AppKey
 from appstatus.api.objective import Objective, Outage, Tier
 from appstatus.api.override import InspectionOverride
-from appstatus.api.overrides import Changes, OverrideVerdict, judge_overrides
+from appstatus.api.overrides import OverrideVerdict, judge_overrides
 from appstatus.api.project import DefaultSLO, EventScope, Project
 from appstatus.api.scope import ProjectVerdict, Scope
 from appstatus.api.selection import Workload, matches_any
+from appstatus.api.settings import Settings
 from appstatus.api.slo import BAD_STATUSES, SLO
 from appstatus.api.tiers import default_tiers, usable
 
@@ -25,7 +26,7 @@ class AppPolicy:
     """What holds for one application.
 
     objectives  SLOs of its own, then defaults of the Project that none of them replaces
-    changes     what Project and InspectionOverrides change on its checks
+    settings    what the Project and InspectionOverrides say of its checks
     problems    annotations of the workload that cannot be understood (condition AnnotationsValid)
     """
 
@@ -33,7 +34,7 @@ class AppPolicy:
     project: str
     category: str
     objectives: tuple[Objective, ...]
-    changes: Changes = field(default_factory=Changes)
+    settings: Settings = field(default_factory=Settings)
     problems: tuple[Problem, ...] = ()
 
 
@@ -59,6 +60,11 @@ class Policy:
     slos: dict[tuple[str, str], SLOVerdict]
     overrides: dict[tuple[str, str], OverrideVerdict]
 
+    def settings(self, app: AppKey) -> Settings:
+        """What is configured for an application's checks; never fails."""
+        found = self.apps.get(app)
+        return found.settings if found is not None else Settings()
+
     @property
     def projects(self) -> dict[str, ProjectVerdict]:
         return self.scope.projects
@@ -80,7 +86,7 @@ def resolve(
         (slo.meta.namespace, slo.meta.name): _judge_slo(slo, scope.project_of(slo.meta.namespace), by_namespace)
         for slo in sorted(slos, key=lambda s: s.meta.age_order)
     }
-    override_verdicts, changes = judge_overrides(overrides, scope, by_namespace, now)
+    override_verdicts, settings = judge_overrides(overrides, scope, by_namespace, now)
     own: dict[AppKey, list[Objective]] = {}
     for verdict in slo_verdicts.values():
         if verdict.app is not None and verdict.objective is not None:
@@ -90,11 +96,11 @@ def resolve(
         project = scope.project_of(namespace)
         if project is not None:
             for workload in found:
-                apps[workload.key] = _app_policy(workload, project, scope, own.get(workload.key, []), changes[workload.key])
+                apps[workload.key] = _app_policy(workload, project, scope, own.get(workload.key, []), settings[workload.key])
     return Policy(scope, apps, slo_verdicts, override_verdicts)
 
 
-def _app_policy(workload: Workload, project: Project, scope: Scope, own: list[Objective], changes: Changes) -> AppPolicy:
+def _app_policy(workload: Workload, project: Project, scope: Scope, own: list[Objective], settings: Settings) -> AppPolicy:
     key = workload.key
     category = scope.category(key, workload.annotations)
     availability, latency, problems = annotations.apply(workload.annotations, project.availability, project.latency)
@@ -105,7 +111,7 @@ def _app_policy(workload: Workload, project: Project, scope: Scope, own: list[Ob
     wanted = category not in WITHOUT_LATENCY_DEFAULT or annotations.asks_for_latency(workload.annotations)
     if latency.enabled and wanted and "latency" not in taken:
         objectives.append(_default_objective("latency", key, latency))
-    return AppPolicy(key, project.meta.name, category, tuple(objectives), changes, problems)
+    return AppPolicy(key, project.meta.name, category, tuple(objectives), settings, problems)
 
 
 def _default_objective(indicator: str, key: AppKey, default: DefaultSLO) -> Objective:
