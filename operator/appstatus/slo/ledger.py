@@ -1,0 +1,288 @@
+"""The books of all objectives: fed with each cycle's world, asked for each objective's status."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appstatus.api.names import AppKey
+from appstatus.api.objective import Objective
+from appstatus.model.series import F64
+from appstatus.model.world import Application, World
+from appstatus.slo import sli
+from appstatus.slo.burn import HOUR, Subject, evaluate
+from appstatus.slo.history import History, column
+from appstatus.slo.sli import NEEDED, Events
+from appstatus.slo.status import SLOStatus
+
+# An application is judged this long after its first instance became available: a first start does not page.
+GRACE = 120.0
+# Newest steps that may still change: late samples. Neither exported as counters nor trusted after this many cycles without data.
+OVERLAP = 3
+# An objective that is gone for this long is forgotten; its application may only have been away for a moment.
+FORGET = HOUR
+
+Key = tuple[AppKey, str]
+
+
+class Counted(NamedTuple):
+    """Counters to export, so that another leader can read the long windows back."""
+
+    objective: Objective
+    good: float
+    total: float
+
+
+@dataclass(slots=True)
+class _Row:
+    """``meaning``: what the numbers count; when it changes, they are void. ``since``: earliest time with data."""
+
+    index: int
+    meaning: tuple[object, ...]
+    seen: float
+    since: float | None = None
+    answered: bool = False
+
+
+class Ledger:
+    """Not thread-safe. ``step``: seconds of the worlds that will be given; ``now``: unix seconds."""
+
+    def __init__(self, step: float, now: float, span: float = 30 * 86400.0) -> None:
+        self.history = History(step, span, column(now, step) * step)
+        self._rows: dict[Key, _Row] = {}
+        self._free: list[int] = []
+        self._judged: dict[AppKey, float] = {}
+        self._forgiven: dict[AppKey, float] = {}
+        self._live: dict[str, set[int]] = {kind: set() for kind in NEEDED}
+        self._counted_to: int | None = None
+        self._counted_bad = np.zeros(0)
+        self._counted_total = np.zeros(0)
+
+    def update(self, world: World, objectives: Sequence[Objective], promql: Mapping[Key, Events] | None = None) -> None:
+        """Enters all steps of ``world``; where they are already known, the newest value wins, so late samples correct earlier ones.
+
+        ``promql``: events per step on ``world.times`` for objectives with such an indicator, as ``sli.rates`` makes them.
+        Kinds of indicators whose queries failed (``world.missing``) are left out: their steps stay unknown.
+        """
+        if len(world.times) == 0:
+            return
+        self.history.reach(max((objective.window for objective in objectives), default=0.0))
+        self.history.advance(float(world.times[-1]))
+        self._drop_rows(objectives, world.now)
+        usable = self._usable_steps(world)
+        rows: list[_Row] = []
+        parts: list[Events] = []
+        for objective, row, found in self._events(world, objectives, promql or {}, usable):
+            self._judge_from(world, objective, found)
+            start = self._judged.get(objective.app)
+            if start is None:
+                continue
+            # What happened before it was ready to be judged is not part of its record.
+            early = world.times <= start
+            found = Events(np.where(early, np.nan, found.good), np.where(early, np.nan, found.total))
+            rows.append(row)
+            parts.append(found)
+            self._note(row, world.times, world.step, found)
+        if rows:
+            index = np.array([row.index for row in rows], dtype=np.intp)
+            good, total = np.vstack([part.good for part in parts]), np.vstack([part.total for part in parts])
+            self.history.put(index, world.times, good, total)
+        self._count()
+
+    def backfill(self, world: World, objectives: Sequence[Objective]) -> None:
+        """Enters the past from raw data: a world at a coarser step. Only what lies before an objective's earliest data is taken, so
+        chunks go from the newest to the oldest."""
+        usable = {kind: self._answers_seen(world) if NEEDED[kind] else np.ones(len(world.times), dtype=bool) for kind in NEEDED}
+        for objective, _, found in self._events(world, objectives, {}, usable):
+            self.backfill_events(objective, world.times, world.step, found)
+
+    def backfill_events(self, objective: Objective, times: F64, step: float, found: Events) -> None:
+        """Enters the past of one objective: (times,) events in the ``step`` seconds before each of ``times`` (ascending)."""
+        row = self._row(objective, self.history.now)
+        before = row.since if row.since is not None else self.history.now
+        self.history.fill(row.index, times, step, found.good, found.total, before)
+        inside = times - step < before
+        self._note(row, times[inside], step, Events(found.good[inside], found.total[inside]))
+        self._lower_judged(objective.app, times[inside], found.good[inside])
+
+    def since(self, objective: Objective) -> float | None:
+        """The earliest time with data, unix seconds."""
+        row = self._rows.get((objective.app, objective.id))
+        return row.since if row is not None else None
+
+    def forgive(self, app: AppKey, closed: float) -> None:
+        """An incident of the application closed: bad events up to then still cost budget, but cannot open another."""
+        self._forgiven[app] = max(self._forgiven.get(app, 0.0), closed)
+
+    def evaluate(self, objectives: Sequence[Objective], now: float) -> dict[AppKey, list[SLOStatus]]:
+        """The status of each objective, by application, in the order given."""
+        subjects = [
+            Subject(
+                objective,
+                self._row(objective, now).index,
+                self._judged.get(objective.app),
+                self._forgiven.get(objective.app, 0.0) if objective.post else 0.0,
+            )
+            for objective in objectives
+        ]
+        result: dict[AppKey, list[SLOStatus]] = {}
+        for subject, status in zip(subjects, evaluate(subjects, self.history, now), strict=True):
+            result.setdefault(subject.objective.app, []).append(status)
+        return result
+
+    def cumulative(self, objectives: Iterable[Objective]) -> list[Counted]:
+        """Good and total events since this process began, without the newest steps, which may still change. Never decreasing."""
+        result = []
+        for objective in objectives:
+            row = self._rows.get((objective.app, objective.id))
+            if row is not None and row.index < len(self._counted_total):
+                total, bad = float(self._counted_total[row.index]), float(self._counted_bad[row.index])
+                result.append(Counted(objective, total - bad, total))
+        return result
+
+    # -- what the steps of a world are worth --------------------------------------------------------------------------------------
+
+    def _usable_steps(self, world: World) -> dict[str, NDArray[np.bool_]]:
+        """(T,) by kind of indicator. The newest steps are usable when all queries were answered. Older ones (after a start or an
+        outage the rings are filled in pieces) only if anybody's answers are known there: unanswered requests alone would look like
+        an outage."""
+        columns = [column(float(time), world.step) for time in world.times]
+        first = columns[0]
+        result: dict[str, NDArray[np.bool_]] = {}
+        seen: NDArray[np.bool_] | None = None
+        for kind, needed in NEEDED.items():
+            live = self._live[kind]
+            live.difference_update([number for number in live if number < first])
+            if not any(query in world.missing for query in needed):
+                live.update(columns[-(OVERLAP + 1) :])
+            known = np.array([number in live for number in columns])
+            if not known.all():
+                seen = self._answers_seen(world) if seen is None else seen
+                known |= seen if needed else True
+            result[kind] = known
+            if any(query in world.missing for query in needed):
+                # What the failed query had answered before is still good; its newest steps are not there.
+                result[kind] = known & np.array([number in live for number in columns])
+        return result
+
+    @staticmethod
+    def _answers_seen(world: World) -> NDArray[np.bool_]:
+        seen = np.zeros(len(world.times), dtype=bool)
+        for application in world.applications.values():
+            for row in application.served.requests.values():
+                seen |= ~np.isnan(row)
+            if seen.all():
+                break
+        return seen
+
+    def _events(
+        self,
+        world: World,
+        objectives: Sequence[Objective],
+        promql: Mapping[Key, Events],
+        usable: Mapping[str, NDArray[np.bool_]],
+    ) -> Iterable[tuple[Objective, _Row, Events]]:
+        for objective in objectives:
+            row = self._row(objective, world.now)
+            found: Events | None
+            if objective.indicator == "promql":
+                found = promql.get((objective.app, objective.id))
+            else:
+                application = world.applications.get(objective.app)
+                found = sli.events(objective, application, world, answered_before=row.answered) if application is not None else None
+            if found is not None:
+                mask = usable[objective.indicator]
+                if not mask.all():
+                    found = Events(np.where(mask, found.good, np.nan), np.where(mask, found.total, np.nan))
+                yield objective, row, found
+
+    # -- from when on an application is judged ------------------------------------------------------------------------------------
+
+    def _judge_from(self, world: World, objective: Objective, found: Events) -> None:
+        if objective.app in self._judged and self._judged[objective.app] <= world.now:
+            return
+        application = world.applications.get(objective.app)
+        available = _first_available(application, world.now) if application is not None else None
+        if available is not None:
+            self._judged[objective.app] = min(self._judged.get(objective.app, np.inf), available + GRACE)
+        self._lower_judged(objective.app, world.times, found.good)
+
+    def _lower_judged(self, app: AppKey, times: F64, good: F64) -> None:
+        """A good answer says that an instance was available, also when all pods have been replaced since."""
+        answered = np.flatnonzero(np.nan_to_num(good) > 0)
+        if len(answered):
+            self._judged[app] = min(self._judged.get(app, np.inf), float(times[answered[0]]) + GRACE)
+
+    # -- rows ---------------------------------------------------------------------------------------------------------------------
+
+    def _row(self, objective: Objective, now: float) -> _Row:
+        key = (objective.app, objective.id)
+        meaning = _meaning(objective)
+        row = self._rows.get(key)
+        if row is None:
+            index = self._free.pop() if self._free else len(self._rows)
+            self.history.reserve(index + 1)
+            row = self._rows[key] = _Row(index, meaning, now)
+        elif row.meaning != meaning:
+            self._wipe(row.index)
+            row = self._rows[key] = _Row(row.index, meaning, now)
+        return row
+
+    def _drop_rows(self, objectives: Sequence[Objective], now: float) -> None:
+        for objective in objectives:
+            self._row(objective, now).seen = now
+        for key in [key for key, row in self._rows.items() if now - row.seen > FORGET]:
+            row = self._rows.pop(key)
+            self._wipe(row.index)
+            self._free.append(row.index)
+        apps = {app for app, _ in self._rows}
+        for per_app in (self._judged, self._forgiven):
+            for app in [app for app in per_app if app not in apps and now - per_app[app] > FORGET]:
+                del per_app[app]
+
+    def _wipe(self, index: int) -> None:
+        self.history.clear(index)
+        if index < len(self._counted_total):
+            self._counted_total[index] = self._counted_bad[index] = 0.0
+
+    def _note(self, row: _Row, times: F64, step: float, found: Events) -> None:
+        known = np.flatnonzero(~np.isnan(found.total))
+        if len(known):
+            begin = float(times[known[0]]) - step
+            row.since = begin if row.since is None else min(row.since, begin)
+            row.answered = row.answered or bool((found.good[known] > 0).any())
+
+    def _count(self) -> None:
+        fine = self.history.fine
+        upto = fine.end - OVERLAP
+        if len(self._counted_total) < self.history.capacity:
+            grown = (np.zeros(self.history.capacity), np.zeros(self.history.capacity))
+            for new, old in zip(grown, (self._counted_bad, self._counted_total), strict=True):
+                new[: len(old)] = old
+            self._counted_bad, self._counted_total = grown
+        if self._counted_to is not None and upto > self._counted_to:
+            part = slice(max(self._counted_to + 1 - fine.first, 0), upto - fine.first + 1)
+            self._counted_bad += np.clip(fine.bad[:, part], 0, None).sum(axis=1, dtype=np.float64)
+            self._counted_total += fine.total[:, part].sum(axis=1, dtype=np.float64)
+        self._counted_to = upto if self._counted_to is None else max(upto, self._counted_to)
+
+
+def _meaning(objective: Objective) -> tuple[object, ...]:
+    return (
+        objective.indicator,
+        objective.threshold,
+        objective.bad_statuses,
+        objective.query_good,
+        objective.query_bad,
+        objective.query_total,
+    )
+
+
+def _first_available(application: Application, now: float) -> float | None:
+    """When the longest available of its instances became so; where nobody says when, now."""
+    times = [instance.ready_since for instance in application.instances.values() if instance.ready_since is not None]
+    if times:
+        return min(times)
+    return now if any(instance.ready for instance in application.instances.values()) else None

@@ -1,0 +1,131 @@
+"""What counts: an application's traffic as good and total events per step.
+
+A request counts once. Answers are counted where they are given (``Application.served``); requests that never got one where they
+are asked for, at the clients, so that zero endpoints, a crash loop or a dead node show as failure and not as silence. Peers outside
+the cluster have no client side: their unanswered requests are taken from the server's side.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appstatus.api.objective import Objective
+from appstatus.model.series import F64
+from appstatus.model.world import BUCKETS, UNANSWERED, Application, Traffic, World, add
+
+# Queries without which an SLI would be wrong rather than incomplete: without the answers, only failures would be left.
+NEEDED: dict[str, tuple[str, ...]] = {
+    "availability": ("http_in", "http_out", "tcp_failed_connects"),
+    "latency": ("http_in_buckets",),
+    "promql": (),
+}
+
+# The clients' count of answers replaces the server's where it is this much higher: then the agent at the server is not reporting.
+# Below that the two differ only because they are scraped at different moments.
+CLIENTS_KNOW_BETTER = 1.5
+
+
+class Events(NamedTuple):
+    """``good`` and ``total``: (T,) events in the step that ends at ``world.times``; NaN where nothing is known."""
+
+    good: F64
+    total: F64
+
+
+def effective_threshold(threshold: float) -> float | None:
+    """The agent's bucket bound that stands for a threshold: the next lower one, seconds; None below the lowest."""
+    lower = [bound for bound in BUCKETS if bound <= threshold * (1 + 1e-9)]
+    return lower[-1] if lower else None
+
+
+def events(objective: Objective, application: Application, world: World, *, answered_before: bool = False) -> Events:
+    """Events of an availability or latency objective.
+
+    answered_before  the application is known to answer requests (from its history). Otherwise failed connects count only beside
+                     requests: an application whose protocol cannot be read (a database) would consist of its failures alone.
+    """
+    if objective.indicator == "latency":
+        good, total = _latency(objective, application, len(world.times))
+    else:
+        good, total = _availability(objective, application, len(world.times), answered_before)
+    # Nobody asked, but the agents there report: that is no traffic, not a lack of data.
+    idle = np.isnan(total)
+    if idle.any():
+        idle &= observed(application, world)
+        good, total = np.where(idle, 0.0, good), np.where(idle, 0.0, total)
+    return Events(good * world.step, total * world.step)
+
+
+def rates(good: F64 | None, bad: F64 | None, total: F64, step: float) -> Events:
+    """Events of a promql objective from events/s; exactly one of ``good`` and ``bad`` is given. More good than all is all."""
+    if good is None:
+        assert bad is not None
+        good = total - bad
+    total = np.where(np.isnan(good), np.nan, np.maximum(total, 0.0))
+    return Events(np.clip(good, 0.0, total) * step, total * step)
+
+
+def observed(application: Application, world: World) -> NDArray[np.bool_]:
+    """(T,) whether the agents would have seen this application's traffic in a step, had there been any."""
+    seen = np.zeros(len(world.times), dtype=bool)
+    for instance in application.instances.values():
+        for container in instance.containers.values():
+            # CPU use is a rate: unlike a gauge, which Prometheus repeats for 5 min, it ends with the agent's last scrape.
+            if container.cpu_usage is not None:
+                seen |= ~np.isnan(container.cpu_usage)
+        if seen.all():
+            return seen
+    if not application.instances:  # scaled to zero: there is no place to look at but the whole cluster
+        for node in world.nodes.values():
+            if node.cpu_usage is not None:
+                seen |= ~np.isnan(node.cpu_usage)
+            if seen.all():
+                break
+    return seen
+
+
+def _latency(objective: Objective, application: Application, times: int) -> tuple[F64, F64]:
+    unknown = np.full(times, np.nan)
+    bound = effective_threshold(objective.threshold or 0.0)
+    buckets = application.served.buckets
+    if bound is None or buckets is None:
+        return unknown, unknown
+    total = buckets[-1]
+    fast = buckets[BUCKETS.index(bound)]
+    # rate() may round two rows of one histogram differently.
+    return np.where(np.isnan(total), np.nan, np.fmin(np.nan_to_num(fast), total)), total
+
+
+def _availability(objective: Objective, application: Application, times: int, answered_before: bool) -> tuple[F64, F64]:
+    served = _answers(application.served, objective.bad_statuses, times)
+    clients = [connection.traffic for connection in application.downstreams]
+    asked = _sum([_answers(traffic, objective.bad_statuses, times) for traffic in clients], times)
+    blind = np.nan_to_num(asked.total) > CLIENTS_KNOW_BETTER * np.nan_to_num(served.total)
+    good = np.where(blind, asked.good, served.good)
+    total = np.where(blind, asked.total, served.total)
+
+    unanswered = [row for traffic in (*clients, application.outside) for row in _unanswered(traffic)]
+    speaks = answered_before or bool(unanswered) or not (np.isnan(total).all())
+    if speaks:
+        unanswered += [connection.failed_connects for connection in application.downstreams]
+    lost = add(unanswered, times)
+    total = add([total, lost], times)
+    return np.where(np.isnan(total), np.nan, np.nan_to_num(good)), total
+
+
+def _answers(traffic: Traffic, bad: frozenset[str], times: int) -> Events:
+    answered = {status: row for status, row in traffic.requests.items() if status not in UNANSWERED}
+    if not answered:
+        return Events(np.full(times, np.nan), np.full(times, np.nan))
+    total = add(list(answered.values()), times)
+    good = add([row for status, row in answered.items() if status not in bad], times)
+    return Events(np.where(np.isnan(total), np.nan, np.nan_to_num(good)), total)
+
+
+def _unanswered(traffic: Traffic) -> list[F64]:
+    return [row for status, row in traffic.requests.items() if status in UNANSWERED]
+
+
+def _sum(parts: list[Events], times: int) -> Events:
+    return Events(add([part.good for part in parts], times), add([part.total for part in parts], times))
