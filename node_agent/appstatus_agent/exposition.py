@@ -47,7 +47,8 @@ class Page:
 
     def add_lines(self, metric: str, lines: list[str]) -> None:
         """Ready lines of a metric (`name{labels} value\\n`), for the many series that keep their prefix."""
-        self._lines.setdefault(metric, []).extend(lines)
+        if lines:
+            self._lines.setdefault(metric, []).extend(lines)
 
     def text(self) -> str:
         parts: list[str] = []

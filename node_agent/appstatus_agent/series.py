@@ -71,7 +71,8 @@ class Table:
         np.add.at(levels, self._row_series, gauges[named])
         changed = (shown != self._counters).any(axis=1) | (levels != self._gauges).any(axis=1)
         self._counters, self._gauges = shown, levels
-        self._write(np.flatnonzero([not text for text in self._texts] | changed))
+        unwritten = np.array([not texts for texts in self._texts], bool)
+        self._write(np.flatnonzero(unwritten | changed))
 
     def lines(self) -> Iterable[tuple[str, list[str]]]:
         """(metric, text of each series)."""

@@ -93,7 +93,7 @@ def parse(data: bytes) -> tuple[list[Translation], bool]:
             break
         if kind == _NLMSG_DONE:
             return found, True
-        if kind == _NLMSG_ERROR:
+        if kind == _NLMSG_ERROR and length >= _HEADER.size + 4:
             code = -struct.unpack_from("=i", view, at + _HEADER.size)[0]
             if code:
                 raise OSError(code, "the kernel refused the list of connections")
