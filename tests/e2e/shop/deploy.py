@@ -35,7 +35,7 @@ def manifests(image_prefix: str = LOCAL_PREFIX) -> str:
     return "\n---\n".join(texts).replace(LOCAL_PREFIX, image_prefix)
 
 
-def wait(timeout: float, progress: bool = True) -> float:
+def wait(timeout: float) -> float:
     """Wait until every workload is rolled out and users are served; seconds it took. NotReady after `timeout` seconds."""
     started, told = time.monotonic(), ""
     while True:
@@ -46,14 +46,16 @@ def wait(timeout: float, progress: bool = True) -> float:
             if served():
                 return waited
             lacking = {"load": "no good answers yet"}
-        text = ", ".join(f"{name} {what}" for name, what in lacking.items())
         if waited > timeout:
+            text = ", ".join(f"{name} {what}" for name, what in lacking.items())
             first = next(iter(lacking))
             raise NotReady(
                 f"not up after {timeout:g} s: {text}\nlook at: kubectl -n shop get pods; "
                 f"kubectl -n shop describe pods -l app={first}; kubectl -n shop logs -l app={first}"
             )
-        if progress and text != told:
+        text = ", ".join(f"{name} {what}" for name, what in list(lacking.items())[:2])
+        text += f" and {len(lacking) - 2} more" if len(lacking) > 2 else ""
+        if text != told:
             print(f"{waited:5.0f} s  waiting for {text}", flush=True)
             told = text
         time.sleep(POLL_SECONDS)
