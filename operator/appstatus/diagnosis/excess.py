@@ -15,6 +15,7 @@ from appstatus.model.series import F64
 from appstatus.model.world import UNANSWERED, Application, Connection, Traffic, World, add
 
 LEAST_REFERENCE = 5  # samples
+MOST = 0.5
 LEAST_ADDED = 0.002  # seconds of mean latency: less is noise
 
 
@@ -63,6 +64,13 @@ class Accounts:
                 requests=own.requests or tried,
             )
         return self._edges[key]
+
+    def refused(self, connection: Connection) -> bool:
+        """Whether most attempts to connect fail now and did not before, on an edge whose requests cannot be read."""
+        if connection.traffic.requests:
+            return False
+        failed, tried, before = self._counts([connection.failed_connects], [connection.connects, connection.failed_connects])
+        return failed > 0 and failed / tried > MOST > before
 
     def served(self, app: Application) -> Excess | None:
         """What its own containers answered; None where nothing is known of the server's side."""

@@ -72,7 +72,9 @@ class Flow:
     def _by_failures(self, app: Application) -> list[tuple[AppKey, Mode, float]]:
         own = self._accounts.node(app)
         edges = {c.upstream: self._accounts.edge(c) for c in app.upstreams}
-        parts = _shares(own.failures, {k: e.failures for k, e in edges.items()})
+        # A client that finds nobody there tries again less often than it fails its own callers.
+        failures = {c.upstream: own.failures if self._accounts.refused(c) else edges[c.upstream].failures for c in app.upstreams}
+        parts = _shares(own.failures, failures)
         found: list[tuple[AppKey, Mode, float]] = [(k, "failures", p) for k, p in parts.items()]
         rest = 1.0 - sum(parts.values())
         # Callers that gave up waiting: what was slow below explains their failures as it explains its time.
@@ -107,8 +109,10 @@ class Flow:
 
 
 def _shares(own: float, edges: dict[AppKey, float]) -> dict[AppKey, float]:
-    """Parts of ``own`` that each edge explains: its excess, never more than the parent's; edges that overlap (parallel calls, several
-    calls per request, retries) share what there is."""
+    """Parts of ``own`` that each edge explains: its excess, never more than the parent's.
+
+    Edges that overlap (parallel calls, several calls per request, retries) share what there is.
+    """
     if own <= 0:
         return {}
     explained = {key: min(value, own) for key, value in edges.items() if value > 0}

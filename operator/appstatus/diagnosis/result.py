@@ -18,7 +18,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """share: part of the violator's excess (failed + slow) that starts here, 0..1; path: violator first, cause last."""
+    """share: part of the violator's excess (failed + slow) that starts here, 0..1; path: violator first, cause last.
+
+    mode  what most of the share is: ``failures`` (requests) or ``seconds`` (of latency)
+    """
 
     app: AppKey
     klass: str  # id in the table of classes, e.g. ``cpu-throttled``
@@ -28,11 +31,16 @@ class Cause:
     instance: str = ""
     node: str = ""
     neighbour: str = ""  # the noisy neighbour, if that is the class
+    mode: str = "seconds"
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """causes: best first, at most three; ``dominant`` False means "no dominant cause" (best share < .3 or thin evidence)."""
+    """causes: best first, at most three; ``dominant`` False means "no dominant cause" (best share < .3 or thin evidence).
+
+    dismissed  what looked like a cause and is not, one sentence each
+    thin       why the evidence is thin, empty if it is not
+    """
 
     violator: AppKey
     onset: float
@@ -40,3 +48,4 @@ class Diagnosis:
     causes: tuple[Cause, ...]
     dominant: bool
     dismissed: tuple[str, ...] = field(default=())
+    thin: str = ""

@@ -1,0 +1,162 @@
+"""The diagnosis of one violator: what hurts its users, where it starts, and why."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from appstatus.api.names import AppKey
+from appstatus.diagnosis.classes import classify
+from appstatus.diagnosis.excess import Accounts
+from appstatus.diagnosis.flow import Flow, Mode, Source
+from appstatus.diagnosis.onset import Windows, windows
+from appstatus.diagnosis.opaque import blame
+from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
+from appstatus.diagnosis.signals import CHANGE_AFTER, CHANGE_BEFORE, LEAST_REFERENCE, Signals
+from appstatus.inspections.result import CheckResult
+from appstatus.model.series import F64
+from appstatus.model.world import BUCKETS, UNANSWERED, Application, World, add
+from appstatus.slo.status import SLOStatus
+
+DOMINANT = 0.3
+MOST_CAUSES = 3
+MOST_EVIDENCE = 6
+LEAST_NAMED = 0.05
+LEAST_BAD = 3.0  # bad events
+BAD = frozenset({"5xx", "failed"})
+
+
+def diagnose(
+    world: World, checks: Mapping[AppKey, Sequence[CheckResult]], violator: AppKey, statuses: Sequence[SLOStatus], now: float
+) -> Diagnosis:
+    """``statuses``: those of the violator; the violated ones say what to explain (without one: failures and time both)."""
+    app = world.applications[violator]
+    violated = [s for s in statuses if s.violated] or list(statuses)
+    indicators = {s.objective.indicator for s in violated} or {"availability", "latency"}
+    statuses_bad = frozenset().union(*(s.objective.bad_statuses for s in violated)) or BAD
+    failing = failed(app, statuses_bad, len(world.times))
+    slow = slower(app, [t for s in violated if (t := s.threshold or s.objective.threshold) is not None], len(world.times))
+    parts: dict[Mode, F64] = {}
+    if indicators - {"latency"}:
+        parts["failures"] = failing
+    if indicators - {"availability"}:
+        parts["seconds"] = slow
+    found = windows(world.times, world.step, add(list(parts.values()), len(world.times)))
+    accounts = Accounts(world, found, statuses_bad)
+    flow = Flow(accounts)
+    weights = _weights(parts, found, world.step, accounts, app)
+    for mode, weight in weights.items():
+        flow.follow(violator, mode, weight)
+    causes = _causes(accounts, flow, app)
+    bad = sum(float(np.nansum(p[found.incident])) * world.step for p in parts.values())
+    thin = _thin(found, causes, bad)
+    dominant = bool(causes) and causes[0].share >= DOMINANT and not thin
+    return Diagnosis(violator, found.onset, now, tuple(causes[:MOST_CAUSES]), dominant, _dismissed(world, found, causes), thin)
+
+
+def failed(app: Application, bad: frozenset[str], times: int) -> F64:
+    """(T,) bad requests/s: answers with a bad status, and requests that got none, as clients inside and outside see them."""
+    answers = [v for status, v in app.served.requests.items() if status in bad]
+    silent = [v for status, v in app.outside.requests.items() if status in UNANSWERED]
+    for connection in app.downstreams:
+        silent += [v for status, v in connection.traffic.requests.items() if status in UNANSWERED]
+        silent.append(connection.failed_connects)
+        if not app.served.requests:
+            silent += [v for status, v in connection.traffic.requests.items() if status in bad - UNANSWERED]
+    return add([*answers, *silent], times)
+
+
+def slower(app: Application, thresholds: Sequence[float], times: int) -> F64:
+    """(T,) good answers/s slower than the lowest threshold; without one, seconds of latency per second."""
+    histograms = [
+        t.buckets
+        for t in (app.served, *(() if app.served.requests else (c.traffic for c in app.downstreams)))
+        if t.buckets is not None
+    ]
+    if histograms and thresholds:
+        below = np.searchsorted(BUCKETS, min(thresholds) + 1e-9) - 1
+        return add([h[-1] - (h[below] if below >= 0 else 0.0) for h in histograms], times)
+    seconds = [app.served.seconds] if app.served.seconds is not None else [c.traffic.seconds for c in app.downstreams]
+    return add([s for s in seconds if s is not None], times)
+
+
+def _weights(parts: dict[Mode, F64], found: Windows, step: float, accounts: Accounts, app: Application) -> dict[Mode, float]:
+    """How much of the bad events are failures, how much slow answers; what has no excess at all has no weight."""
+    node = accounts.node(app)
+    excess = {"failures": node.failures, "seconds": node.seconds}
+    events = {mode: float(np.nansum(values[found.incident])) * step for mode, values in parts.items() if excess[mode] > 0}
+    whole = sum(events.values())
+    return {mode: count / whole for mode, count in events.items() if whole > 0}
+
+
+def _causes(accounts: Accounts, flow: Flow, violator: Application) -> list[Cause]:
+    """Best first. What starts at the same application in both ways (failures, time) is one cause."""
+    merged: dict[tuple[AppKey, str], tuple[float, Source, Signals]] = {}
+    for source in sorted(flow.sources.values(), key=lambda s: s.share, reverse=True):
+        if source.share < LEAST_NAMED:
+            continue
+        source, signals = blame(accounts, source, Signals(accounts, source, violator), violator)
+        key = (source.app, source.kind)
+        share, first, known = merged.get(key, (0.0, source, signals))
+        for name, evidence in signals.found.items():
+            known.found.setdefault(name, evidence)
+        merged[key] = (share + source.share, first, known)
+    causes = [_cause(share, source, signals) for share, source, signals in merged.values()]
+    return sorted(causes, key=lambda c: c.share, reverse=True)
+
+
+def _cause(share: float, source: Source, signals: Signals) -> Cause:
+    row = classify(signals.found)
+    first = [signals.found[s] for s in (*row.every, *row.some) if s in signals.found]
+    rest = [e for e in signals.found.values() if e not in first]
+    told = [e for e in (*first, *rest) if e.before is not None or e.during is not None]
+    return Cause(
+        source.app,
+        row.id,
+        round(min(1.0, share), 3),
+        source.path,
+        tuple([*_where(source, signals), *told][:MOST_EVIDENCE]),
+        signals.instance,
+        signals.node,
+        signals.neighbour if row.id == "noisy-neighbour" else "",
+        source.mode,
+    )
+
+
+def _where(source: Source, signals: Signals) -> list[Evidence]:
+    """The edge into the cause, as its last caller on the path sees it; the application itself if it is the violator."""
+    subject = "->".join(k.name for k in source.path[-2:])
+    seen = signals.accounts.node(signals.app)
+    for connection in signals.app.downstreams:
+        if len(source.path) > 1 and connection.client == source.path[-2]:
+            seen = signals.accounts.edge(connection)
+    if source.mode == "failures":
+        return [Evidence("failing", subject, 100 * seen.failing_before, 100 * seen.failing, "%")]
+    if seen.before is None or seen.during is None:
+        return []
+    return [Evidence("latency", subject, seen.before, seen.during, "s")]
+
+
+def _thin(found: Windows, causes: list[Cause], bad: float) -> str:
+    if bad < LEAST_BAD:
+        return f"only {bad:.0f} bad requests so far"
+    if not causes:
+        return "nothing exceeds what was normal before"
+    if causes[0].mode == "seconds" and int(found.reference.sum()) < LEAST_REFERENCE:
+        return "too little is known of the time before"
+    return ""
+
+
+def _dismissed(world: World, found: Windows, causes: list[Cause]) -> tuple[str, ...]:
+    """Changes near the onset of applications that carry no share."""
+    blamed = {cause.app for cause in causes}
+    sentences = []
+    for key, app in world.applications.items():
+        if key in blamed:
+            continue
+        near = [
+            c for c in app.changes if c.kind in ("rollout", "config") and -CHANGE_BEFORE <= c.time - found.onset <= CHANGE_AFTER
+        ]
+        if near:
+            minutes = (found.onset - near[-1].time) / 60
+            sentences.append(f"{key}: changed {max(0.0, minutes):.0f} min before, but carries none of the excess")
+    return tuple(sorted(sentences)[:MOST_CAUSES])

@@ -1,0 +1,288 @@
+"""What changed inside an application and around it: the signals that tell the classes apart.
+
+Score of a metric = (median during - median before) / max(IQR before, 15 % of the median before, a floor in its own unit). Over 3 it
+counts: on healthy data that happens for .1-.2 % of series (the floor makes it independent of units).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from appstatus.diagnosis.excess import Accounts, Excess
+from appstatus.diagnosis.flow import Source
+from appstatus.diagnosis.result import Evidence
+from appstatus.model.series import F64
+from appstatus.model.world import Application, Container, Instance, World, add
+
+SIGNALS: dict[str, str] = {
+    "external": "it is not in the cluster",
+    "network": "the extra time is spent between its callers and it",
+    "network-gap": "callers wait longer than its containers take",
+    "rtt": "TCP round trips to it take longer",
+    "retransmits": "segments to it are sent again more often",
+    "failed-connects": "connections to it fail",
+    "oom-kills": "the kernel killed it for want of memory",
+    "restarts": "its containers restarted",
+    "no-instances": "not one of its instances is ready",
+    "fewer-instances": "some of its instances stopped being ready",
+    "rollout": "it was changed shortly before the onset",
+    "throttled": "its CPU limit holds it back",
+    "cpu-delay": "it waits for CPU",
+    "neighbour": "another container on its node uses more CPU",
+    "node-cpu": "its node is busier",
+    "cpu-usage": "it uses more CPU",
+    "more-traffic": "it and the violator get more requests",
+    "memory-near-limit": "its memory is close to the limit",
+    "errors": "its own answers are errors",
+    "failures": "calls to it fail",
+    "slow": "its own answers take longer",
+    "opaque": "its callers wait for it, and their requests to it cannot be read",
+}
+
+THRESHOLD = 3.0
+RELATIVE_FLOOR = 0.15
+LEAST_REFERENCE = 5
+LEAST_INCIDENT = 2
+# A change of the application this long before the onset can still have caused it (seconds).
+CHANGE_BEFORE = 1800.0
+CHANGE_AFTER = 30.0
+EVENT_BEFORE = 120.0
+SURGE = 1.5
+BUSY_NODE = 0.85
+NEAR_LIMIT = 0.9
+LEAST_NEIGHBOUR = 0.2  # cores
+# The number of ready instances changes with a rollout as well: judged only where users lose requests.
+_FLOORS = {"throttled": 0.02, "cpu-delay": 0.05, "cpu-usage": 0.05, "node-cpu": 0.1, "rtt": 0.001, "retransmits": 0.5}
+
+
+class Shift(NamedTuple):
+    before: float
+    during: float
+    score: float
+
+
+class Signals:
+    """``found``: signal -> evidence, for one source."""
+
+    def __init__(self, accounts: Accounts, source: Source, violator: Application) -> None:
+        self.accounts = accounts
+        self.world: World = accounts.world
+        self.windows = accounts.windows
+        self.source = source
+        self.app = self.world.applications[source.app]
+        self.found: dict[str, Evidence] = {}
+        self.instance = ""
+        self.node = ""
+        self.neighbour = ""
+        self._symptoms()
+        if source.kind == "network":
+            self._network()
+            return
+        self._life()
+        self._changes()
+        self._cpu()
+        self._memory()
+        self._traffic(violator)
+
+    @property
+    def internal(self) -> bool:
+        """Whether something inside the application, or on its node, explains what it does."""
+        return any(
+            s in self.found
+            for s in (
+                "oom-kills", "restarts", "no-instances", "fewer-instances", "rollout", "throttled", "cpu-delay", "cpu-usage",
+                "memory-near-limit",
+            )
+        )  # fmt: skip
+
+    def shift(self, values: F64 | None, floor: float) -> Shift | None:
+        """None where too little is known on either side."""
+        if values is None:
+            return None
+        before, during = values[self.windows.reference], values[self.windows.incident]
+        before, during = before[~np.isnan(before)], during[~np.isnan(during)]
+        if len(before) < LEAST_REFERENCE or len(during) < LEAST_INCIDENT:
+            return None
+        low, median, high = np.percentile(before, [25, 50, 75])
+        now = float(np.median(during))
+        return Shift(float(median), now, float((now - median) / max(high - low, RELATIVE_FLOOR * abs(median), floor)))
+
+    def _note(self, signal: str, subject: str, before: float | None, during: float | None, unit: str) -> None:
+        self.found.setdefault(signal, Evidence(signal, subject, before, during, unit))
+
+    def _symptoms(self) -> None:
+        app = self.app
+        if app.key.is_external:
+            self._note("external", app.key.name, None, None, "")
+        node: Excess = self.accounts.node(app)
+        if self.source.mode == "seconds":
+            if node.during is not None and node.seconds > 0:
+                self._note("slow", app.key.name, node.before, node.during, "s")
+            return
+        served = self.accounts.served(app)
+        # Answers with an error come from the application; silence may be anybody's.
+        if served is not None and served.failures - served.unanswered > 0.5 * node.failures:
+            self._note("errors", app.key.name, 100 * served.failing_before, 100 * served.failing, "%")
+        self._note("failures", app.key.name, 100 * node.failing_before, 100 * node.failing, "%")
+        refused = [c.failed_connects for c in app.downstreams]
+        times = len(self.world.times)
+        failed = add(refused, times)
+        tried = add([*refused, *(c.connects for c in app.downstreams)], times)
+        before, during = self._rate(failed, tried, self.windows.reference), self._rate(failed, tried, self.windows.incident)
+        if during > 0.2 and during > 2 * before:
+            self._note("failed-connects", app.key.name, 100 * before, 100 * during, "%")
+
+    @staticmethod
+    def _rate(part: F64, whole: F64, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> float:
+        number = float(np.nansum(whole[mask]))
+        return float(np.nansum(part[mask])) / number if number > 0 else 0.0
+
+    def _network(self) -> None:
+        self._note("network", self.app.key.name, None, None, "")
+        client = self.source.path[-2]
+        served = self.accounts.served(self.app)
+        for connection in self.app.downstreams:
+            if connection.client != client:
+                continue
+            subject = f"{client.name}->{self.app.key.name}"
+            edge = self.accounts.edge(connection)
+            if served is not None and edge.before is not None and edge.during is not None:
+                gap_before = max(0.0, edge.before - (served.before or 0.0))
+                self._note("network-gap", subject, gap_before, max(0.0, edge.during - (served.during or 0.0)), "s")
+            for signal, values, unit in (("rtt", connection.rtt, "s"), ("retransmits", connection.retransmits, "/s")):
+                shift = self.shift(values, _FLOORS[signal])
+                if shift is not None and shift.score > THRESHOLD:
+                    self._note(signal, subject, shift.before, shift.during, unit)
+
+    def _life(self) -> None:
+        app = self.app
+        since = self.windows.onset - EVENT_BEFORE
+        recent = self.world.times >= since
+        for instance, container in self._containers():
+            for signal, values in (("oom-kills", container.oom_kills), ("restarts", container.restarts)):
+                count = 0.0 if values is None else float(np.nansum(values[recent]))
+                if count > 0:
+                    self._note(signal, instance.name, 0.0, count, "")
+                    self._at(instance)
+        if app.key.is_external or self.source.mode != "failures":
+            return
+        if app.desired is not None:
+            ready, wanted = app.available or 0, app.desired
+        else:
+            current = [i for i in app.instances.values() if not i.obsolete]
+            ready, wanted = sum(i.ready for i in current), len(current)
+        if app.ref is not None and ready == 0:
+            self._note("no-instances", app.key.name, float(wanted) if wanted else None, 0.0, "ready")
+        down = [i for i in app.instances.values() if not i.ready and (i.unready_since or 0.0) >= since and not i.obsolete]
+        if down and ready < wanted:
+            self._note("fewer-instances", app.key.name, float(wanted), float(ready), "ready")
+            self._at(down[0])
+
+    def _at(self, instance: Instance) -> None:
+        if not self.instance:
+            self.instance, self.node = instance.name, instance.node
+
+    def _changes(self) -> None:
+        onset = self.windows.onset
+        for change in sorted(self.app.changes, key=lambda c: c.time, reverse=True):
+            if change.kind in ("rollout", "config") and onset - CHANGE_BEFORE <= change.time <= onset + CHANGE_AFTER:
+                self._note("rollout", change.what or self.app.key.name, None, change.time, "time")
+                return
+
+    def _containers(self) -> Iterator[tuple[Instance, Container]]:
+        for instance in self.app.instances.values():
+            for container in instance.containers.values():
+                yield instance, container
+
+    def _cpu(self) -> None:
+        delayed: list[tuple[Shift, Instance]] = []
+        for signal in ("throttled", "cpu-delay"):
+            worst: tuple[Shift, Instance] | None = None
+            for instance, container in self._containers():
+                shift = self.shift(_cpu_values(signal, container), _FLOORS[signal])
+                if shift is not None and shift.score > THRESHOLD and (worst is None or shift.during > worst[0].during):
+                    worst = shift, instance
+                if signal == "cpu-delay" and shift is not None and shift.score > THRESHOLD:
+                    delayed.append((shift, instance))
+            if worst is not None:
+                self._note(signal, worst[1].name, worst[0].before, worst[0].during, "s/s")
+                self._at(worst[1])
+        times = len(self.world.times)
+        usage = self.shift(_sum((c.cpu_usage for _, c in self._containers()), times), _FLOORS["cpu-usage"])
+        if usage is not None and usage.score > THRESHOLD:
+            self._note("cpu-usage", self.app.key.name, usage.before, usage.during, "cores")
+        for _, instance in sorted(delayed, key=lambda d: d[0].during, reverse=True):
+            self._around(instance)
+
+    def _around(self, instance: Instance) -> None:
+        """The node and who else is on it."""
+        node = self.world.nodes.get(instance.node)
+        if node is None:
+            return
+        shift = self.shift(node.cpu_usage, _FLOORS["node-cpu"])
+        if shift is not None and (shift.score > THRESHOLD or shift.during > BUSY_NODE):
+            self._note("node-cpu", node.name, 100 * shift.before, 100 * shift.during, "%")
+        best, name = (0.0, 0.0), ""
+        for app in self.world.applications.values():
+            if app.key == self.app.key:
+                continue
+            for other in app.instances.values():
+                if other.node != instance.node:
+                    continue
+                for container in other.containers.values():
+                    before, during = self._levels(container.cpu_usage)
+                    if during - before > max(LEAST_NEIGHBOUR, best[1] - best[0]):
+                        best, name = (before, during), f"{app.key}" if app.key.namespace else f"{app.key.kind} {app.key.name}"
+        if name:
+            self.neighbour = name
+            self.node = instance.node
+            self._note("neighbour", name, *best, "cores")
+
+    def _levels(self, values: F64 | None) -> tuple[float, float]:
+        """Medians before and during; a container that was not there before used nothing."""
+        if values is None:
+            return 0.0, 0.0
+        before, during = values[self.windows.reference], values[self.windows.incident]
+        before, during = before[~np.isnan(before)], during[~np.isnan(during)]
+        return (float(np.median(before)) if len(before) else 0.0), (float(np.median(during)) if len(during) else 0.0)
+
+    def _memory(self) -> None:
+        for instance, container in self._containers():
+            if container.memory_rss is None or container.memory_limit is None:
+                continue
+            with np.errstate(invalid="ignore", divide="ignore"):
+                used = container.memory_rss / container.memory_limit
+            before, during = self._levels(used)
+            if during > NEAR_LIMIT > before:
+                self._note("memory-near-limit", instance.name, 100 * before, 100 * during, "%")
+                self._at(instance)
+
+    def _traffic(self, violator: Application) -> None:
+        ratios = []
+        for app in (violator, self.app):
+            before, during = self._levels(requests(app, len(self.world.times)))
+            ratios.append((during / before if before > 0 else 0.0, before, during))
+        least = min(ratios)
+        if least[0] >= SURGE:
+            self._note("more-traffic", self.app.key.name, ratios[1][1], ratios[1][2], "req/s")
+
+
+def requests(app: Application, times: int) -> F64:
+    """(T,) requests/s that an application gets: as it answers them, else as its clients see them."""
+    if app.served.requests:
+        return app.served.total(times)
+    return add([c.traffic.total(times) for c in app.downstreams], times)
+
+
+def _cpu_values(signal: str, container: Container) -> F64 | None:
+    if signal == "throttled":
+        return container.cpu_throttled
+    if container.cpu_delay is None or container.cpu_throttled is None:
+        return container.cpu_delay
+    # Throttled threads wait too: what the limit explains is not a neighbour's doing.
+    return np.maximum(container.cpu_delay - np.nan_to_num(container.cpu_throttled), 0.0)
+
+
+def _sum(parts: Iterable[F64 | None], times: int) -> F64:
+    return add([p for p in parts if p is not None], times)

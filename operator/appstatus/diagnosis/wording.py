@@ -1,0 +1,90 @@
+"""A diagnosis in words that fit into an Event."""
+
+from datetime import UTC, datetime
+
+from appstatus.diagnosis.classes import BY_ID
+from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
+
+_NAMES = {
+    "latency": "latency",
+    "failing": "failing",
+    "slow": "own latency",
+    "errors": "errors",
+    "failures": "failing",
+    "network-gap": "time between caller and server",
+    "rtt": "round trip",
+    "retransmits": "retransmits",
+    "failed-connects": "failed connects",
+    "oom-kills": "OOM kills",
+    "restarts": "restarts",
+    "no-instances": "ready instances",
+    "fewer-instances": "ready instances",
+    "throttled": "throttled",
+    "cpu-delay": "waiting for CPU",
+    "neighbour": "CPU",
+    "node-cpu": "node CPU",
+    "cpu-usage": "CPU",
+    "more-traffic": "requests",
+    "memory-near-limit": "memory",
+    "opaque": "busy connections",
+}
+
+
+def title(cause: Cause) -> str:
+    """``postgres.statefulset: CPU throttled by its own limit``: fits a column of ``kubectl get``."""
+    name = cause.app.name if cause.app.is_external else cause.app.status_name
+    return f"{name}: {_title(cause)}"
+
+
+def _title(cause: Cause) -> str:
+    return BY_ID[cause.klass].title
+
+
+def share(cause: Cause) -> str:
+    """``81% of the extra time is in checkout->postgres``."""
+    what = "extra time" if cause.mode == "seconds" else "failed requests"
+    verb = "is" if cause.mode == "seconds" else "are"
+    names = [key.name for key in cause.path]
+    where = f"in {'->'.join(names[-2:])}" if len(names) > 1 else f"in {names[0]} itself"
+    return f"{100 * cause.share:.0f}% of the {what} {verb} {where}"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """``340ms``, ``12%``, ``0.35s/s``, ``3``."""
+    if value is None:
+        return "?"
+    if unit == "s":
+        return f"{1000 * value:.3g}ms" if value < 1 else f"{value:.3g}s"
+    if unit == "time":
+        return clock(value)
+    if unit in ("%", "s/s", "/s"):
+        return f"{value:.3g}{unit}"
+    return f"{value:.3g} {unit}".rstrip()
+
+
+def evidence(fact: Evidence) -> str:
+    """``postgres-0 waiting for CPU 0.01s/s->0.4s/s``."""
+    if fact.unit == "time":
+        return f"{fact.subject} at {quantity(fact.during, 'time')}"
+    values = "->".join(quantity(v, fact.unit) for v in (fact.before, fact.during) if v is not None)
+    return f"{fact.subject} {_NAMES.get(fact.signal, fact.signal)} {values}"
+
+
+def clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M")
+
+
+def line(diagnosis: Diagnosis) -> str:
+    """One line: ``postgres waits for CPU ...: 81% of the extra time is in checkout->postgres; ... since 10:41 on node-3``."""
+    if not diagnosis.causes:
+        return f"no cause found: {diagnosis.thin}" if diagnosis.thin else "no cause found"
+    if not diagnosis.dominant:
+        best = ", ".join(f"{c.app.name} {_title(c)} ({100 * c.share:.0f}%)" for c in diagnosis.causes)
+        reason = f" ({diagnosis.thin})" if diagnosis.thin else ""
+        return f"no dominant cause{reason}; best: {best}"
+    cause = diagnosis.causes[0]
+    facts = [evidence(e) for e in cause.evidence[1:3]]
+    where = f" on {cause.node}" if cause.node else ""
+    by = f" (neighbour {cause.neighbour})" if cause.neighbour else ""
+    told = "; ".join([share(cause), *facts])
+    return f"{cause.app.name} {_title(cause)}{by}: {told} since {clock(diagnosis.onset)}{where}"
