@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from appstatus.api.settings import Override, Settings
 from appstatus.inspections.result import CheckResult
-from appstatus.inspections.settings import Override, Settings
 from appstatus.inspections.table import BY_ID, Check
 from appstatus.model.series import F64
 from appstatus.model.world import Application, World

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appstatus.api.names import AppKey
+from appstatus.api.scope import Scope
 from appstatus.model.addresses import Addresses
 from appstatus.model.facts import Facts, PodFact
-from appstatus.model.grouping import Grouping, NoGrouping
 from appstatus.model.identity import CUSTOM, Identities, Owner
 from appstatus.model.rows import fold, increments
 from appstatus.model.series import F64, Metrics, Series
@@ -35,13 +35,13 @@ _CONTAINER_COUNTERS: tuple[tuple[str, str], ...] = (
 ContainerId = tuple[str, str]  # (machine_id, container_id)
 
 
-def build(facts: Facts, metrics: Metrics, grouping: Grouping | None, now: float) -> World:
+def build(facts: Facts, metrics: Metrics, grouping: Scope | None, now: float) -> World:
     """The world at ``now``.
 
     ``grouping`` tells categories and custom applications (None: defaults). Nothing is left out for the sake of namespaces: a
     peer in an excluded one can be a cause.
     """
-    grouping = grouping or NoGrouping()
+    grouping = grouping or Scope((), {})
     identities = Identities(facts, grouping)
     nodes, machines = _nodes(facts, metrics)
     owners = _owners(metrics, identities, machines)
@@ -114,7 +114,7 @@ def _last(row: F64) -> float | None:
     return float(known[-1]) if len(known) else None
 
 
-def _bare(key: AppKey, labels: dict[str, str], annotations: dict[str, str], grouping: Grouping) -> Application:
+def _bare(key: AppKey, labels: dict[str, str], annotations: dict[str, str], grouping: Scope) -> Application:
     return Application(
         key=key,
         ref=None,
@@ -129,7 +129,7 @@ def _bare(key: AppKey, labels: dict[str, str], annotations: dict[str, str], grou
     )
 
 
-def _applications(facts: Facts, grouping: Grouping) -> dict[AppKey, Application]:
+def _applications(facts: Facts, grouping: Scope) -> dict[AppKey, Application]:
     found: dict[AppKey, Application] = {}
     for key, fact in facts.workloads.items():
         app = _bare(key, fact.labels, fact.annotations, grouping)

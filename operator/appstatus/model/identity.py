@@ -8,8 +8,8 @@ import re
 from typing import NamedTuple
 
 from appstatus.api.names import AppKey
+from appstatus.api.scope import Scope
 from appstatus.model.facts import Facts
-from appstatus.model.grouping import Grouping
 
 # k8s.io/apimachinery/pkg/util/rand: no vowels, no 0 1 3. Suffixes have 5 characters, pod template hashes up to 10.
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
@@ -35,7 +35,7 @@ class Owner(NamedTuple):
 class Identities:
     """Resolves containers. Keeps what it has resolved, so that a container with forty series is judged once."""
 
-    def __init__(self, facts: Facts, grouping: Grouping) -> None:
+    def __init__(self, facts: Facts, grouping: Scope) -> None:
         self._facts = facts
         self._grouping = grouping
         self._pods: dict[tuple[str, str], AppKey] = {}
