@@ -6,6 +6,7 @@ Every step may be repeated: running the demo twice works, and whatever it was in
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -72,8 +73,8 @@ def up() -> int:
 
 
 def shop(script: str, *arguments: str, kube: Cluster) -> None:
-    command = [sys.executable, str(HERE / "shop" / script), "--kubeconfig", str(kube.kubeconfig), *arguments]
-    done = subprocess.run(command)
+    command = [sys.executable, str(HERE / "shop" / script), *arguments]
+    done = subprocess.run(command, env=os.environ | {"KUBECONFIG": str(kube.kubeconfig)})
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}")
 

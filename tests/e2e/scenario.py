@@ -1,0 +1,139 @@
+"""One fault in the demo shop from its injection to the recovery Event: what appstatus said, beside the truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from product import Cluster, posted
+from steps import wait
+
+SHOP = "shop"
+SHOP_FOLDER = Path(__file__).with_name("shop")
+OPENING = ("SLOFastBurn", "SLOSlowBurn")
+
+
+@dataclass
+class Outcome:
+    """Seconds count from the first failed or slow request of a user (`onset`), recovery from the undoing.
+
+    events  (reason, type, application) of every Event posted since the injection, in order
+    cause, cause_class, share, path: the best cause of the opener's diagnosis, as its AppStatus carries it at the end
+    """
+
+    fault: str
+    truth: dict[str, Any]
+    opened_after: float | None = None
+    recovered_after: float | None = None
+    opener: str = ""
+    message: str = ""
+    cause: str = ""
+    cause_class: str = ""
+    share: float = 0.0
+    path: list[str] = field(default_factory=list)
+    events: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def count(self, *reasons: str) -> int:
+        return sum(reason in reasons for reason, _, _ in self.events)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def script(kube: Cluster, name: str, *arguments: str) -> str:
+    """Runs a script of the shop against the cluster; what it printed."""
+    done = subprocess.run(
+        [sys.executable, str(SHOP_FOLDER / name), *arguments],
+        env=os.environ | {"KUBECONFIG": str(kube.kubeconfig)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} {' '.join(arguments)} ended with {done.returncode}: {done.stderr or done.stdout}")
+    return done.stdout
+
+
+def users(kube: Cluster, since: float) -> dict[str, Any]:
+    """What the shop's users saw since then, by their own record."""
+    seen: dict[str, Any] = json.loads(script(kube, "users.py", "--since", str(since), "-o", "json"))
+    return seen
+
+
+def last_truth(kube: Cluster) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(script(kube, "fault.py", "truth").splitlines()[-1])
+    return record
+
+
+class Scenario:
+    """`with Scenario(kube, "errors", "--share", "1") as s:` injects; leaving the block undoes what was not undone."""
+
+    def __init__(self, kube: Cluster, fault: str, *parameters: str) -> None:
+        self.kube, self.fault, self.parameters = kube, fault, parameters
+        self.undone: float | None = None
+
+    def __enter__(self) -> Scenario:
+        self.started = time.time()
+        script(self.kube, "fault.py", "inject", self.fault, *self.parameters)
+        self.outcome = Outcome(self.fault, last_truth(self.kube))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.undone is None:
+            self.undo()
+
+    def undo(self) -> None:
+        script(self.kube, "fault.py", "undo", self.fault)
+        self.undone = time.time()
+
+    def wait_opened(self, bound: float) -> Outcome:
+        """Waits up to `bound` seconds from the injection for the Warning Event. Raises TimeoutError."""
+        event = wait(
+            f"an opening Event for {self.fault}",
+            lambda: next((e for e in self.kube.events(SHOP, self.started) if e["reason"] in OPENING), None),
+            bound,
+        )
+        out = self.outcome
+        out.opened_after = posted(event) - self.onset()
+        out.opener = f"{event['involvedObject']['name']}.{event['involvedObject']['kind'].lower()}"
+        out.message = event["message"]
+        self.read_diagnosis()
+        return out
+
+    def onset(self) -> float:
+        """The users' first failed request since the injection; the fault's own time when none failed (slow answers)."""
+        return float(users(self.kube, self.started)["first_failure"] or self.outcome.truth["onset"])
+
+    def read_diagnosis(self) -> None:
+        out = self.outcome
+        status = self.kube.get("appstatus", out.opener, "-n", SHOP).get("status", {})
+        causes = status.get("incident", {}).get("diagnosis", {}).get("causes") or []
+        if causes:
+            best = causes[0]
+            out.cause, out.cause_class = best["application"]["name"], best["class"]
+            out.share, out.path = float(best["share"]), [step["name"] for step in best.get("path", [])]
+
+    def wait_recovered(self, bound: float) -> Outcome:
+        """Waits up to `bound` seconds from the undoing for SLORecovered. Raises TimeoutError."""
+        assert self.undone is not None
+        undone = self.undone
+        event = wait(
+            f"the recovery Event of {self.fault}",
+            lambda: next((e for e in self.kube.events(SHOP, undone) if e["reason"] == "SLORecovered"), None),
+            bound,
+        )
+        self.outcome.recovered_after = posted(event) - undone
+        self.collect()
+        return self.outcome
+
+    def collect(self) -> list[tuple[str, str, str]]:
+        """All Events since the injection."""
+        self.outcome.events = [
+            (e["reason"], e["type"], e["involvedObject"]["name"]) for e in self.kube.events(SHOP, self.started)
+        ]
+        return self.outcome.events
