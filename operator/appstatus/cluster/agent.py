@@ -187,25 +187,5 @@ def read(writer: Writer, namespace: str) -> RollOut | None:
         raise
 
 
-def judge(state: RollOut | None, refused: list[str]) -> tuple[str, str, str]:
-    """(status, reason, message) of the Project's condition AgentsReady."""
-    if state is None:
-        return "False", "NotCreated", "The DaemonSet of the node agent does not exist yet"
-    counts = f"{state.ready} of {state.desired} node agents are ready"
-    if not state.observed:
-        return "Unknown", "RollingOut", "The DaemonSet has not been processed by its controller yet"
-    if state.desired == 0:
-        return "False", "NoNodes", "No node fits the agent's node selector and tolerations"
-    if state.ready >= state.desired:
-        if state.updated < state.desired:
-            return "True", "Updating", f"{counts}, {state.updated} are up to date"
-        return "True", "Ready", counts
-    if refused:
-        reason = "PodSecurity" if "PodSecurity" in refused[0] else "PodsRefused"
-        hint = "; label the namespace pod-security.kubernetes.io/enforce=privileged" if reason == "PodSecurity" else ""
-        return "False", reason, f"{counts}; pods are refused: {refused[0][:400]}{hint}"
-    return "False", "NotReady", counts
-
-
 def _path(namespace: str, name: str) -> str:
     return path("apps/v1", "daemonsets", namespace, name)

@@ -223,3 +223,28 @@ def node(raw: Raw) -> NodeFact:
         zone=(metadata.get("labels") or {}).get("topology.kubernetes.io/zone") or "",
         changes=tuple(Change(time, "node", what) for time, what in happened if time is not None),
     )
+
+
+def named_labels(raw: Raw) -> tuple[str, dict[str, str]]:
+    """Name and labels of a Namespace."""
+    return raw["metadata"]["name"], raw["metadata"].get("labels") or {}
+
+
+def custom(raw: Raw) -> Raw:
+    """A custom resource as it is, without what only the API server needs."""
+    return {**raw, "metadata": {name: value for name, value in raw["metadata"].items() if name != "managedFields"}}
+
+
+class Written(NamedTuple):
+    """An AppStatus: the operator knows its content, so that only who and which version is kept."""
+
+    namespace: str
+    name: str
+    resource_version: str
+    project: str
+
+
+def written(raw: Raw) -> Written:
+    metadata = raw["metadata"]
+    project = (metadata.get("labels") or {}).get(f"{GROUP}/project") or ""
+    return Written(metadata["namespace"], metadata["name"], metadata.get("resourceVersion") or "", project)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from appstatus.api.names import GROUP, AppKey, ObjectRef
+from appstatus.api.names import GROUP, VERSION, AppKey, ObjectRef
 from appstatus.kube import ApiError, Kube, path
 from appstatus.model.facts import Change, Facts, PodFact, WorkloadFact
 from appstatus.sources import kubefacts
@@ -56,6 +56,14 @@ RESOURCES: tuple[Resource, ...] = (
     Resource("cronjobs", "batch/v1", "CronJob", kubefacts.workload),
     Resource("jobs", "batch/v1", "Job", kubefacts.workload),
 )
+# The project's own objects and what the policy needs besides the facts.
+OWN_RESOURCES: tuple[Resource, ...] = (
+    Resource("namespaces", "v1", "Namespace", kubefacts.named_labels),
+    Resource("projects", f"{GROUP}/{VERSION}", "Project", kubefacts.custom),
+    Resource("slos", f"{GROUP}/{VERSION}", "SLO", kubefacts.custom),
+    Resource("inspectionoverrides", f"{GROUP}/{VERSION}", "InspectionOverride", kubefacts.custom),
+    Resource("appstatuses", f"{GROUP}/{VERSION}", "AppStatus", kubefacts.written),
+)
 _TOP = ("deployments", "statefulsets", "daemonsets", "cronjobs")
 
 
@@ -71,7 +79,9 @@ class Entry:
 class Cache:
     """What the API server last said, by resource. Thread-safe: watchers write, the audit takes snapshots."""
 
-    def __init__(self, resources: tuple[Resource, ...] = RESOURCES, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, resources: tuple[Resource, ...] = (*RESOURCES, *OWN_RESOURCES), clock: Callable[[], float] | None = None
+    ) -> None:
         self.resources = {resource.plural: resource for resource in resources}
         self._clock = clock
         self._lock = threading.Lock()
@@ -170,7 +180,7 @@ def listed(kube: Kube) -> tuple[Facts, dict[str, str]]:
 
     Raises Unreachable when the API server does not answer.
     """
-    cache = Cache()
+    cache = Cache(RESOURCES)
     refused: dict[str, str] = {}
     for plural in cache.resources:
         try:

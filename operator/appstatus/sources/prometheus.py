@@ -7,7 +7,7 @@ it says Unknown.
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -169,10 +169,3 @@ def _grid(first: int, last: int, step: float) -> F64:
 
 def _expr(query: queries.Query, step: float) -> str:
     return query.expr.replace("$RANGE", f"{queries.window(step):g}s")
-
-
-def days(start: float, end: float, length: float = 86400.0) -> Iterator[tuple[float, float]]:
-    """The chunks (from, to] of a day each that cover (start, end], newest first."""
-    while end > start:
-        yield max(start, end - length), end
-        end -= length

@@ -1,0 +1,171 @@
+"""The metrics stores that the Projects name: connection, ring matrices, history of the SLOs. Projects with the same store share it."""
+
+import logging
+import shutil
+import tempfile
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from appstatus.api.names import AppKey
+from appstatus.api.objective import Objective
+from appstatus.api.project import Project, PrometheusSpec
+from appstatus.backfill import Backfill
+from appstatus.kube import ApiError, Kube, Unreachable, path
+from appstatus.model.series import F64, Metrics
+from appstatus.model.world import World
+from appstatus.slo.ledger import Ledger
+from appstatus.slo.sli import Events, rates
+from appstatus.sources.prometheus import Prometheus
+from appstatus.sources.promhttp import Endpoint
+from appstatus.sources.promql import PromQL, Rates
+
+log = logging.getLogger(__name__)
+
+# How often the Secrets are read again, seconds: a rotated password is in use after this at the latest.
+REFRESH = 60.0
+
+
+class NoEndpoint(Exception):
+    """The connection cannot be set up; the message is for the Project's condition."""
+
+
+@dataclass(slots=True)
+class Store:
+    """Everything that belongs to one endpoint at one step."""
+
+    prometheus: Prometheus
+    promql: PromQL
+    ledger: Ledger
+    backfill: Backfill
+    projects: list[Project] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, endpoint: Endpoint, step: float, now: float) -> "Store":
+        prometheus = Prometheus(endpoint, step)
+        promql = PromQL(endpoint, step, prometheus.columns)
+        ledger = Ledger(step, now)
+        return cls(prometheus, promql, ledger, Backfill(prometheus, promql, ledger))
+
+    def close(self) -> None:
+        self.backfill.close()
+        self.promql.close()
+        self.prometheus.close()
+
+    def enter(
+        self, world: World, objectives: list[Objective], build: Callable[[Metrics], World]
+    ) -> dict[tuple[AppKey, str], tuple[str, str]]:
+        """Feeds the ledger with the cycle's world; returns the promql objectives whose queries are wrong: (reason, message)."""
+        self.promql.want(objectives, world.now)
+        found, problems = self.promql.take()
+        promql = {key: _events(parts, world.times, world.step) for key, parts in found.items()}
+        self.ledger.update(world, objectives, promql)
+        if self.prometheus.filled and not world.missing:
+            self.backfill.tick(objectives, world.now, build)
+        return problems
+
+
+class Stores:
+    """Opens and closes stores as Projects come, change and go. Not thread-safe."""
+
+    def __init__(self, kube: Kube, namespace: str, open_store: Callable[[Endpoint, float, float], Store] = Store.open) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._open = open_store
+        self._stores: dict[tuple[Endpoint, float], Store] = {}
+        self._endpoints: dict[str, tuple[PrometheusSpec, Endpoint, float]] = {}  # by Project: made from, result, when (monotonic)
+        self._folder = Path(tempfile.mkdtemp(prefix="appstatus-tls-"))
+
+    def close(self) -> None:
+        for store in self._stores.values():
+            store.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def assign(self, projects: Iterable[Project], now: float) -> tuple[list[Store], dict[str, str]]:
+        """The stores in use, each with its Projects, and the Projects that have none: name -> why."""
+        wanted: dict[tuple[Endpoint, float], list[Project]] = {}
+        problems: dict[str, str] = {}
+        for project in projects:
+            try:
+                endpoint = self._endpoint(project)
+            except NoEndpoint as error:
+                problems[project.meta.name] = str(error)
+                continue
+            wanted.setdefault((endpoint, project.prometheus.step), []).append(project)
+        for key in [key for key in self._stores if key not in wanted]:
+            self._stores.pop(key).close()
+        for key, members in wanted.items():
+            if key not in self._stores:
+                self._stores[key] = self._open(*key, now)
+            self._stores[key].projects = members
+        return [self._stores[key] for key in wanted], problems
+
+    def _endpoint(self, project: Project) -> Endpoint:
+        spec, name = project.prometheus, project.meta.name
+        known = self._endpoints.get(name)
+        now = time.monotonic()
+        if known is not None and known[0] == spec and now - known[2] < REFRESH:
+            return known[1]
+        try:
+            endpoint = self._connect(spec, name)
+        except Unreachable as error:
+            if known is not None and known[0] == spec:
+                return known[1]  # the API server is away, not the Secret
+            raise NoEndpoint(f"the Secret could not be read: {error}") from error
+        self._endpoints[name] = (spec, endpoint, now)
+        return endpoint
+
+    def _connect(self, spec: PrometheusSpec, project: str) -> Endpoint:
+        auth = self._secret(spec.auth_secret) if spec.auth_secret else {}
+        tls = self._secret(spec.tls_secret) if spec.tls_secret else {}
+        if spec.auth_secret and not ("token" in auth or {"username", "password"} <= auth.keys()):
+            raise NoEndpoint(f"Secret {self._namespace}/{spec.auth_secret} has neither token nor username and password")
+        if spec.tls_secret and "ca.crt" not in tls and "tls.crt" not in tls:
+            raise NoEndpoint(f"Secret {self._namespace}/{spec.tls_secret} has neither ca.crt nor tls.crt")
+        files = {name: self._file(project, name, tls[name]) for name in ("ca.crt", "tls.crt", "tls.key") if name in tls}
+        return Endpoint(
+            url=spec.url,
+            username=auth.get("username", "") if "token" not in auth else "",
+            password=auth.get("password", "") if "token" not in auth else "",
+            bearer=auth.get("token", "").strip(),
+            ca=files.get("ca.crt", ""),
+            cert=files.get("tls.crt", ""),
+            key=files.get("tls.key", ""),
+            verify=not spec.insecure_skip_verify,
+            headers=tuple(sorted(spec.headers.items())),
+        )
+
+    def _secret(self, name: str) -> dict[str, str]:
+        try:
+            raw: dict[str, Any] = self._kube.request("GET", path("v1", "secrets", self._namespace, name), timeout=5.0)
+        except ApiError as error:
+            what = "does not exist" if error.status == 404 else f"cannot be read: {error.message}"
+            raise NoEndpoint(f"Secret {self._namespace}/{name} {what}") from error
+        return {key: b64decode(value).decode(errors="replace") for key, value in (raw.get("data") or {}).items()}
+
+    def _file(self, project: str, name: str, content: str) -> str:
+        """TLS material goes through files. The name tells the content, so that a rotated certificate is another endpoint."""
+        target = self._folder / f"{project}-{abs(hash(content)):x}-{name}"
+        if not target.exists():
+            target.touch(mode=0o600)
+            target.write_text(content)
+        return str(target)
+
+
+def _events(parts: list[Rates], times: F64, step: float) -> Events:
+    """Rates on their own columns as events on the world's times; NaN where nothing new is known."""
+    good, total = np.full(len(times), np.nan), np.full(len(times), np.nan)
+    start = round(float(times[0]) / step)
+    for part in parts:
+        found = rates(part.good, part.bad, part.total, step)
+        at = part.first - start
+        low, high = max(at, 0), min(at + len(part.total), len(times))
+        if low < high:
+            good[low:high] = found.good[low - at : high - at]
+            total[low:high] = found.total[low - at : high - at]
+    return Events(good, total)
