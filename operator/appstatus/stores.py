@@ -1,4 +1,4 @@
-"""The metrics stores that the Projects name: connection, ring matrices, history of the SLOs. Projects with the same store share it."""
+"""The metrics stores that the Projects name: connection, ring matrices, history of the SLOs. Projects with one store share it."""
 
 import logging
 import shutil
