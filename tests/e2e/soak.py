@@ -1,7 +1,8 @@
 """`make soak`: what takes hours. Healthy load, decoys and every fault, one after the other, again and again.
 
-Resumable: each result is appended to `soak-results.jsonl` in the cache folder with date and commit, and what a commit already has often
+Resumable: each result is appended to `soak-results.jsonl` in the cache folder with date and commit; what a commit already has often
 enough is skipped. Bounds are the promised ones. Exit status 1 when one did not hold.
+
 """
 
 from __future__ import annotations
