@@ -92,7 +92,7 @@ def _remove() -> None:
     left = host.kill_everything()
     left += host.give_back(SETTINGS)
     if left:
-        raise processes.StartError("could not be removed: " + ", ".join(left))
+        raise processes.StartError(f"{len(left)} things could not be removed: {', '.join(left[:5])}")
     containers.forget_containers(SETTINGS)
     host.release()
 

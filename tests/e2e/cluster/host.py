@@ -168,6 +168,8 @@ def give_back(settings: Settings) -> list[str]:
     left += [f"mount {point}" for point in _mount_points() if any(point.is_relative_to(folder) for folder in ours)]
     if left:
         return left  # removing folders now could reach into what is mounted there
+    for address in RUN.glob("containerd/io.containerd.runtime.v2.task/*/*/address"):
+        Path(address.read_text().removeprefix("unix://")).unlink(missing_ok=True)  # a shim's socket lies elsewhere
     for link in _pod_links(settings):
         _run("ip", "link", "delete", link, check=False)
     _run("ip", "link", "delete", BRIDGE, check=False)
