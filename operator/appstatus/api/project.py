@@ -15,6 +15,7 @@ DAY = 86400.0
 DEFAULT_WINDOW = 30 * DAY
 MIN_WINDOW, MAX_WINDOW = 3600.0, 90 * DAY
 MIN_THRESHOLD, MAX_THRESHOLD = 0.001, 30.0
+RESERVED_HEADERS = frozenset({"authorization", "host", "content-type", "content-length", "accept-encoding"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +161,17 @@ def _prometheus(part: Fields) -> PrometheusSpec:
     url = part.required("url").rstrip("/")
     if url and not url.startswith(("http://", "https://")):
         part.problem("url", f'is "{url}"; it must be an http:// or https:// URL')
+    headers = part.mapping("headers")
+    for name in headers:
+        if name.lower() in RESERVED_HEADERS:
+            part.problem(f"headers.{name}", "is set by appstatus itself (credentials go into auth.secretRef)")
     return PrometheusSpec(
         url=url,
         step=part.duration("step", 15.0, 5.0, 120.0),
         auth_secret=part.part("auth").part("secretRef").string("name"),
         tls_secret=part.part("tls").part("secretRef").string("name"),
         insecure_skip_verify=part.part("tls").boolean("insecureSkipVerify", False),
-        headers=part.mapping("headers"),
+        headers=headers,
     )
 
 
