@@ -13,6 +13,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP):
+	@if [ $$(id -u) = 0 ] && command -v apt-get >/dev/null; then $(CLUSTER) packages; fi
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --editable '.[operator,node-agent,dev]'
 	@rm -f $(VENV)/.installed-*

@@ -14,6 +14,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start the cluster, or find it running; prints its kubeconfig as the last line")
     commands.add_parser("down", help="remove the cluster and everything it left on this machine")
+    commands.add_parser("packages", help="install the Debian packages that are missing")
     commands.add_parser("binaries", help="build what is not in the cache yet, and print where each binary is")
     commands.add_parser("apiserver", help="a bare etcd and API server in the foreground; prints its kubeconfig")
     building = commands.add_parser("images", help="build the images that changed and import them")
@@ -25,6 +26,8 @@ def main() -> int:
             print(cluster.up(), flush=True)
         elif arguments.command == "down":
             cluster.down()
+        elif arguments.command == "packages":
+            packages.ensure()
         elif arguments.command == "images":
             images.build(arguments.name)
         elif arguments.command == "binaries":

@@ -68,7 +68,9 @@ def traces() -> dict[str, set[str]]:
         "routes": output("ip", "route"),
         "nftables": output("nft", "list", "tables"),
         "network namespaces": places("run/netns/*"),
-        "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob("**/") if "/unified/" not in f"{path}/" or "kube" in str(path)},
+        "cgroups": {
+            str(path) for path in Path("/sys/fs/cgroup").glob("**/") if "/unified/" not in f"{path}/" or "kube" in str(path)
+        },
         "files": places("run/appstatus-cluster/[!l]*", "var/lib/kubelet", "var/log/pods", "var/log/containers")
         | places("var/lib/cni/results/*", "opt/containerd", "run/containerd/s/*"),
         "processes": set(processes.running(host.OWNER).values()) | set(map(str, sleeping())),
