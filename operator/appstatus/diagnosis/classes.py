@@ -1,28 +1,62 @@
-"""What a cause can be: one table. The first row whose signals are there names the class.
+"""What a cause can be: the classes, and the rules that tell them apart. Both are data.
 
-Signals are the names in ``signals.SIGNALS``; a signal that comes later only adds rows here.
+A rule speaks of signals by the names in ``signals.SIGNALS``; a signal that comes later only adds rows.
 """
 
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class CauseClass(NamedTuple):
+    """``title`` follows the application's name (``cart: CPU throttled by its own limit``); ``todo``: the first thing to do."""
+
+    title: str
+    todo: str
+
+
+CLASSES: dict[str, CauseClass] = {
+    "external": CauseClass(
+        "fails outside the cluster", "Ask the provider, look at its status page; check egress, proxy and certificates."
+    ),
+    "memory-oom": CauseClass("killed for want of memory", "Raise the memory limit, or find what grows (see MemoryLeakPercent)."),
+    "network-latency": CauseClass("network latency", "Look at the path between the two: node, proxy, policy, packet loss."),
+    "network-unreachable": CauseClass(
+        "cannot be reached", "Is it listening on that port, is it behind the Service, does a NetworkPolicy forbid it?"
+    ),
+    "traffic-surge": CauseClass("overloaded by more traffic", "Add replicas or shed load; find where the traffic comes from."),
+    "cpu-throttled": CauseClass("CPU throttled by its own limit", "Raise or remove the CPU limit."),
+    "bad-release": CauseClass("bad release", "Roll back (`kubectl rollout undo`), then compare the two versions."),
+    "instance-down": CauseClass(
+        "instances down", "See why they are not ready: `kubectl describe pod`, `kubectl logs --previous`, scale, quota, node."
+    ),
+    "noisy-neighbour": CauseClass(
+        "waits for CPU that others take", "Limit or move the neighbour; give this application CPU requests."
+    ),
+    "cpu-demand": CauseClass("needs more CPU than before", "Profile it, compare with the last release; add replicas meanwhile."),
+    "memory-pressure": CauseClass(
+        "close to its memory limit", "Raise the memory limit, or find what grows (see MemoryLeakPercent)."
+    ),
+    "pool-saturation": CauseClass(
+        "waits for connections that are held", "Look for connections that are never given back, then at the size of the pool."
+    ),
+    "inside": CauseClass("slow inside", "Look at its own work: log, profile, locks, slow queries, disk, what it waits for."),
+    "error-burst": CauseClass("answers with errors", "Read its log from the onset on; no resource explains the errors."),
+    "dependency-failure": CauseClass("does not answer", "Read its log, then look at the way to it; nothing else explains it."),
+    "unknown": CauseClass("for a reason that cannot be seen", "Look at its log and at what it waits for."),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class CauseClass:
-    """``every`` signals must be there, at least one of ``some`` (if any are named), none of ``none``.
+class Rule:
+    """``every`` signals must be there, at least one of ``some`` (if any are named), none of ``none``."""
 
-    title  what follows the application's name: ``cart`` + ``CPU throttled by its own limit``
-    todo   the first thing to do
-    """
+    klass: str
+    every: tuple[str, ...] = ()
+    some: tuple[str, ...] = ()
+    none: tuple[str, ...] = ()
 
-    id: str
-    title: str
-    every: tuple[str, ...]
-    some: tuple[str, ...]
-    none: tuple[str, ...]
-    todo: str
-
-    def fits(self, signals: Container[str]) -> bool:
+    def fits(self, signals: Collection[str]) -> bool:
         return (
             all(s in signals for s in self.every)
             and (not self.some or any(s in signals for s in self.some))
@@ -30,147 +64,33 @@ class CauseClass:
         )
 
 
-CLASSES: tuple[CauseClass, ...] = (
-    CauseClass(
-        "external",
-        "fails outside the cluster",
-        ("external",),
-        (),
-        (),
-        "Ask the provider, look at its status page; check egress, proxy and certificates.",
-    ),
-    CauseClass(
-        "memory-oom",
-        "killed for want of memory",
-        ("oom-kills",),
-        (),
-        (),
-        "Raise the memory limit, or find what grows (see MemoryLeakPercent).",
-    ),
-    CauseClass(
-        "network-latency",
-        "network latency",
-        ("network",),
-        ("network-gap", "rtt", "retransmits"),
-        (),
-        "Look at the path between the two: node, proxy, policy, packet loss.",
-    ),
-    CauseClass(
-        "traffic-surge",
-        "overloaded by more traffic",
-        ("more-traffic",),
-        ("throttled", "cpu-delay", "cpu-usage", "slow", "errors"),
-        ("no-instances",),
-        "Add replicas or shed load; find where the traffic comes from.",
-    ),
-    CauseClass(
-        "cpu-throttled",
-        "CPU throttled by its own limit",
-        ("throttled",),
-        (),
-        (),
-        "Raise or remove the CPU limit.",
-    ),
-    CauseClass(
+# The first rule that fits decides: what cannot be an effect of anything further down comes first.
+RULES: tuple[Rule, ...] = (
+    Rule("external", ("external",)),
+    Rule("memory-oom", ("oom-kills",)),
+    Rule("network-latency", ("network",)),
+    # More traffic explains that a limit is hit: before throttling.
+    Rule("traffic-surge", ("more-traffic",), ("throttled", "cpu-delay", "cpu-usage", "slow", "errors"), ("no-instances",)),
+    Rule("cpu-throttled", ("throttled",)),
+    Rule(
         "bad-release",
-        "bad release",
         ("rollout",),
         ("errors", "slow", "no-instances", "fewer-instances", "restarts", "cpu-usage", "failed-connects"),
-        (),
-        "Roll back (`kubectl rollout undo`), then compare the two versions.",
     ),
-    CauseClass(
-        "instance-down",
-        "has no instance that answers",
-        ("no-instances",),
-        (),
-        (),
-        "See why no pod is ready (`kubectl describe pod`, scale, quota, node).",
-    ),
-    CauseClass(
-        "instance-down",
-        "instances down",
-        (),
-        ("fewer-instances", "restarts"),
-        (),
-        "Read the log of the previous run (`kubectl logs --previous`) and the pods' events.",
-    ),
-    CauseClass(
-        "network-unreachable",
-        "cannot be reached",
-        ("failed-connects",),
-        (),
-        (),
-        "Is it listening on that port, is it behind the Service, does a NetworkPolicy forbid it?",
-    ),
-    CauseClass(
-        "noisy-neighbour",
-        "waits for CPU that a neighbour takes",
-        ("cpu-delay", "neighbour"),
-        (),
-        (),
-        "Limit or move the neighbour; give this application CPU requests.",
-    ),
-    CauseClass(
-        "noisy-neighbour",
-        "waits for CPU on a busy node",
-        ("cpu-delay", "node-cpu"),
-        (),
-        ("cpu-usage",),
-        "Find the largest consumer on the node; give this application CPU requests.",
-    ),
-    CauseClass(
-        "cpu-demand",
-        "needs more CPU than before",
-        ("cpu-usage",),
-        (),
-        (),
-        "Profile it, compare with the last release; add replicas meanwhile.",
-    ),
-    CauseClass(
-        "memory-pressure",
-        "close to its memory limit",
-        ("memory-near-limit",),
-        (),
-        (),
-        "Raise the memory limit, or find what grows (see MemoryLeakPercent).",
-    ),
-    CauseClass(
-        "inside",
-        "slow inside",
-        ("opaque",),
-        (),
-        (),
-        "Its requests cannot be read: look at locks, slow queries and its disk.",
-    ),
-    CauseClass(
-        "error-burst",
-        "answers with errors",
-        ("errors",),
-        (),
-        (),
-        "Read its log from the onset on; no resource explains the errors.",
-    ),
-    CauseClass(
-        "dependency-failure",
-        "fails its callers",
-        ("failures",),
-        (),
-        (),
-        "Only its callers can be seen: look at it first, then at the way to it.",
-    ),
-    CauseClass(
-        "unknown",
-        "slow for no reason that can be seen",
-        (),
-        (),
-        (),
-        "No resource, network or change explains it: look at its own work (log, profile, what it waits for).",
-    ),
+    Rule("instance-down", some=("no-instances", "fewer-instances", "restarts")),
+    Rule("network-unreachable", ("failed-connects",)),
+    Rule("noisy-neighbour", ("cpu-delay", "neighbour")),
+    Rule("noisy-neighbour", ("cpu-delay", "node-cpu"), none=("cpu-usage",)),
+    Rule("cpu-demand", ("cpu-usage",)),
+    Rule("memory-pressure", ("memory-near-limit",)),
+    Rule("pool-saturation", ("pool-held",)),
+    Rule("inside", ("opaque",)),
+    Rule("error-burst", ("errors",)),
+    Rule("dependency-failure", ("failures",)),
+    Rule("inside", ("slow",)),
+    Rule("unknown"),
 )
 
-BY_ID: dict[str, CauseClass] = {c.id: c for c in reversed(CLASSES)}
 
-
-def classify(signals: Container[str]) -> CauseClass:
-    return next(c for c in CLASSES if c.fits(signals))
+def classify(signals: Collection[str]) -> Rule:
+    return next(rule for rule in RULES if rule.fits(signals))

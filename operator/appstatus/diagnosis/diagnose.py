@@ -108,16 +108,17 @@ def _cause(share: float, source: Source, signals: Signals) -> Cause:
     row = classify(signals.found)
     first = [signals.found[s] for s in (*row.every, *row.some) if s in signals.found]
     rest = [e for e in signals.found.values() if e not in first]
-    told = [e for e in (*first, *rest) if e.before is not None or e.during is not None]
+    # That calls fail is told with the edge already.
+    told = [e for e in (*first, *rest) if e.signal != "failures" and (e.before, e.during) != (None, None)]
     return Cause(
         source.app,
-        row.id,
+        row.klass,
         round(min(1.0, share), 3),
         source.path,
         tuple([*_where(source, signals), *told][:MOST_EVIDENCE]),
         signals.instance,
         signals.node,
-        signals.neighbour if row.id == "noisy-neighbour" else "",
+        signals.neighbour if row.klass == "noisy-neighbour" else "",
         source.mode,
     )
 

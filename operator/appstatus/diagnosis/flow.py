@@ -90,9 +90,16 @@ class Flow:
         parts = _shares(own.seconds, {k: e.seconds for k, e in edges.items()})
         found: list[tuple[AppKey, Mode, float]] = [(k, "seconds", p) for k, p in parts.items()]
         rest = 1.0 - sum(parts.values())
-        # Calls without an answer are in no histogram: they may have taken what is left, but not longer than a call can wait.
+        # Failed calls are in no histogram (and may have been repeated): they may have taken what is left, but no longer than such a
+        # call can take: without an answer as long as the agent waits for one, with a bad one about as long as with a good one.
         if rest > 0 and own.seconds > 0:
-            unseen = _shares(own.seconds, {k: LONGEST_WAIT * e.unanswered for k, e in edges.items()})
+            unseen = _shares(
+                own.seconds,
+                {
+                    k: LONGEST_WAIT * e.unanswered + (e.failures - e.unanswered) * max(e.during or 0.0, e.before or 0.0)
+                    for k, e in edges.items()
+                },
+            )
             spread = sum(unseen.values())
             found += [(k, "failures", rest * p / max(1.0, spread)) for k, p in unseen.items()]
         return found

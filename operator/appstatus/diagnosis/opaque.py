@@ -1,56 +1,89 @@
-"""Dependencies whose requests cannot be read (a database over an unknown protocol): seen only by what waiting for them looks like.
+"""Dependencies whose requests cannot be read (a database's own protocol, a TCP proxy): seen only by what waiting looks like.
 
-A caller that is slow without computing, waiting or throttled is waiting for somebody. A callee is named only on evidence of its
-own; else the caller keeps the share, as unknown.
+A caller that is slow without computing, waiting for CPU or being throttled waits for somebody. Whom, must be told by evidence: the
+dependency's own troubles, connections that stay busy longer, or other callers of it that became slow by themselves as well. Without
+any the caller keeps the share.
 """
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from appstatus.api.names import AppKey
 from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Source
 from appstatus.diagnosis.result import Evidence
-from appstatus.diagnosis.signals import THRESHOLD, Signals
+from appstatus.diagnosis.signals import THRESHOLD, Shift, Signals
 from appstatus.model.world import Application, Connection
 
-LEAST_ACTIVE = 1.0  # connections
+LEAST_ACTIVE = 0.5  # connections
+DEEPEST = 3  # edges that cannot be read, in a row
+# Busy connections over which less than this part of the bytes goes are held by the caller, not waited for.
+STARVED = 0.5
+
+
+@dataclass(slots=True)
+class _Suspect:
+    path: tuple[AppKey, ...]
+    signals: Signals
+    busy: Evidence | None
+    weight: float
 
 
 def blame(accounts: Accounts, source: Source, signals: Signals, violator: Application) -> tuple[Source, Signals]:
-    """The source as it is, or moved to the opaque dependency that the evidence points to."""
+    """The source as it is, or moved to the dependency that the evidence points to; of equally likely ones the deepest."""
     if source.kind == "network" or signals.internal or signals.app.key.is_external:
         return source, signals
-    found: list[tuple[float, Source, Signals]] = []
-    for connection in signals.app.upstreams:
-        if connection.traffic.requests or connection.upstream in source.path:
-            continue
-        moved = Source(connection.upstream, "own", source.mode, source.share, (*source.path, connection.upstream), source.strongest)
+    suspects = []
+    for path, connection in _opaque(accounts, source.path, DEEPEST):
+        moved = Source(connection.upstream, "own", source.mode, source.share, path, source.strongest)
         theirs = Signals(accounts, moved, violator)
-        weight = _weight(accounts, connection, signals, theirs, source.app)
+        active = signals.shift(connection.active, LEAST_ACTIVE)
+        busy = None
+        if active is not None and active.score > THRESHOLD:
+            edge = f"{connection.client.name}->{connection.upstream.name}"
+            busy = Evidence("opaque", edge, active.before, active.during, "connections")
+        others = _others(accounts, theirs.app, path)
+        if busy is not None and _starved(signals, connection) and not others and not theirs.internal:
+            signals.found.setdefault("pool-held", busy)
+            continue
+        weight = (2.0 if theirs.internal else 0.0) + (1.0 if busy else 0.0) + others
         if weight:
-            found.append((weight, moved, theirs))
-    if not found:
+            suspects.append(_Suspect(path, theirs, busy, weight))
+    if not suspects or "pool-held" in signals.found:
         return source, signals
-    _, moved, theirs = max(found, key=lambda f: f[0])
-    theirs.found.setdefault("opaque", Evidence("opaque", _edge(source.app, moved.app), None, None, ""))
-    return moved, theirs
+    best = max(suspects, key=lambda s: (s.weight, len(s.path)))
+    moved = Source(best.path[-1], "own", source.mode, source.share, best.path, source.strongest)
+    edge = "->".join(k.name for k in best.path[-2:])
+    best.signals.found["opaque"] = best.busy or Evidence("opaque", edge, None, None, "")
+    return moved, best.signals
 
 
-def _weight(accounts: Accounts, connection: Connection, ours: Signals, theirs: Signals, client: AppKey) -> float:
-    weight = 2.0 if theirs.internal else 0.0
-    active = ours.shift(connection.active, LEAST_ACTIVE)
-    if active is not None and active.score > THRESHOLD:
-        theirs.found["opaque"] = Evidence("opaque", _edge(client, connection.upstream), active.before, active.during, "connections")
-        weight += 1.0
-    # Others that use it became slow as well, by themselves.
-    for other in theirs.app.downstreams:
-        if other.client != client and _own_seconds(accounts, accounts.world.applications[other.client]) > 0:
-            weight += 1.0
-    return weight
+def _opaque(accounts: Accounts, path: tuple[AppKey, ...], depth: int) -> Iterator[tuple[tuple[AppKey, ...], Connection]]:
+    """Edges that cannot be read, from the end of the path on, with the path to their far end."""
+    if not depth:
+        return
+    for connection in accounts.world.applications[path[-1]].upstreams:
+        if connection.traffic.requests or connection.upstream in path:
+            continue
+        longer = (*path, connection.upstream)
+        yield longer, connection
+        yield from _opaque(accounts, longer, depth - 1)
 
 
-def _own_seconds(accounts: Accounts, app: Application) -> float:
-    own = accounts.node(app).seconds
-    return own - sum(accounts.edge(c).seconds for c in app.upstreams)
+def _starved(signals: Signals, connection: Connection) -> bool:
+    sent: Shift | None = signals.shift(connection.bytes_sent, 1.0)
+    return sent is not None and sent.during < STARVED * sent.before
 
 
-def _edge(client: AppKey, upstream: AppKey) -> str:
-    return f"{client.name}->{upstream.name}"
+def _others(accounts: Accounts, app: Application, path: tuple[AppKey, ...]) -> int:
+    """How many other callers of ``app`` have become slow, or fail, for no reason further down that can be read."""
+    found = 0
+    for connection in app.downstreams:
+        if connection.client in path or connection.traffic.requests:
+            continue
+        other = accounts.world.applications[connection.client]
+        node = accounts.node(other)
+        seconds = node.seconds - sum(accounts.edge(c).seconds for c in other.upstreams)
+        failures = node.failures - sum(accounts.edge(c).failures for c in other.upstreams)
+        found += bool(seconds > 0.5 * node.seconds > 0 or failures > 0.5 * node.failures > 0)
+    return found

@@ -37,6 +37,7 @@ SIGNALS: dict[str, str] = {
     "errors": "its own answers are errors",
     "failures": "calls to it fail",
     "slow": "its own answers take longer",
+    "pool-held": "its connections to a dependency are busy, but little goes over them",
     "opaque": "its callers wait for it, and their requests to it cannot be read",
 }
 

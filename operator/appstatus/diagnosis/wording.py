@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from appstatus.diagnosis.classes import BY_ID
+from appstatus.diagnosis.classes import CLASSES
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
 
 _NAMES = {
@@ -26,6 +26,7 @@ _NAMES = {
     "cpu-usage": "CPU",
     "more-traffic": "requests",
     "memory-near-limit": "memory",
+    "pool-held": "busy connections",
     "opaque": "busy connections",
 }
 
@@ -33,11 +34,12 @@ _NAMES = {
 def title(cause: Cause) -> str:
     """``postgres.statefulset: CPU throttled by its own limit``: fits a column of ``kubectl get``."""
     name = cause.app.name if cause.app.is_external else cause.app.status_name
-    return f"{name}: {_title(cause)}"
+    return f"{name}: {CLASSES[cause.klass].title}"
 
 
-def _title(cause: Cause) -> str:
-    return BY_ID[cause.klass].title
+def todo(cause: Cause) -> str:
+    """The first thing to do, one sentence."""
+    return CLASSES[cause.klass].todo
 
 
 def share(cause: Cause) -> str:
@@ -79,7 +81,7 @@ def line(diagnosis: Diagnosis) -> str:
     if not diagnosis.causes:
         return f"no cause found: {diagnosis.thin}" if diagnosis.thin else "no cause found"
     if not diagnosis.dominant:
-        best = ", ".join(f"{c.app.name} {_title(c)} ({100 * c.share:.0f}%)" for c in diagnosis.causes)
+        best = ", ".join(f"{c.app.name} {CLASSES[c.klass].title} ({100 * c.share:.0f}%)" for c in diagnosis.causes)
         reason = f" ({diagnosis.thin})" if diagnosis.thin else ""
         return f"no dominant cause{reason}; best: {best}"
     cause = diagnosis.causes[0]
@@ -87,4 +89,4 @@ def line(diagnosis: Diagnosis) -> str:
     where = f" on {cause.node}" if cause.node else ""
     by = f" (neighbour {cause.neighbour})" if cause.neighbour else ""
     told = "; ".join([share(cause), *facts])
-    return f"{cause.app.name} {_title(cause)}{by}: {told} since {clock(diagnosis.onset)}{where}"
+    return f"{cause.app.name} {CLASSES[cause.klass].title}{by}: {told} since {clock(diagnosis.onset)}{where}"
