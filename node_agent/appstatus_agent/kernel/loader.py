@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading, attaching and reading: class Kernel."""
 
+import ipaddress
+import os
+import select
+import struct
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from appstatus_agent.kernel.events import Event
+from appstatus_agent.kernel import events, rows
+from appstatus_agent.kernel.libbpf import BpfError, Iterator_, Link, Map, Object, RingBuffer
 
 
 class KernelError(Exception):
@@ -51,39 +57,228 @@ class Counters:
     programs: dict[str, ProgramCost] = field(default_factory=dict)
 
 
+# enum counter and enum program of bpf/types.h, in order: which field of Counters, and its key.
+_COUNTERS: tuple[tuple[str, object], ...] = (
+    ("events_lost", "ring"),
+    ("events_lost", "dns_rate"),
+    ("map_full", "requests"),
+    ("map_full", "tcp"),
+    ("map_full", "connections"),
+    ("map_full", "destinations"),
+    ("map_full", "sockets"),
+    ("map_full", "listeners"),
+    ("unparsed", ("http", "gap")),
+    ("unparsed", ("http", "pipeline")),
+    ("unparsed", ("http", "message_evicted")),
+    ("unparsed", ("http", "segment")),
+    ("unparsed", ("http", "busy")),
+    ("unparsed", ("http", "unreadable")),
+    ("unparsed", ("ip", "extension_header")),
+    ("unknown_owner", None),
+    ("destinations_folded", None),
+)
+_PROGRAMS = ("ingress", "egress", "tcp", "process")
+_SAMPLED = 1024  # one run in so many is measured
+
+_EVENT = struct.Struct("=QQQIHHIHH")  # struct event
+_CONFIG = struct.Struct("=QQIIII")  # struct config of bpf/maps.h
+
+_OPTIONAL = {"tap": {"sweep_sockets", "sweep_early"}, "tcp": {"walk_connections", "walk_files"}, "process": set()}
+
+
+def find_objects() -> Path:
+    named = os.environ.get("APPSTATUS_BPF_OBJECTS")
+    return Path(named) if named else Path(__file__).resolve().parents[3] / "bpf" / "build"
+
+
+def find_cgroup_root() -> Path | None:
+    """Where the cgroup-v2 hierarchy is mounted, as this process sees it."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, path, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(path)
+    return None
+
+
+def memory_is_v1() -> bool:
+    """Is the memory controller in a v1 hierarchy (/proc/cgroups names its hierarchy; 0 = v2 or off)?"""
+    for line in Path("/proc/cgroups").read_text().splitlines():
+        parts = line.split()
+        if parts[0] == "memory":
+            return parts[1] != "0"
+    return False
+
+
 class Kernel:
     """Programs in the kernel, attached by links: they leave with this process, however it ends."""
 
-    features: dict[str, Feature]  # "requests", "tcp", "processes", "cgroups", "dns", "sweep", "sockets_at_start"
-    event_fd: int  # readable when events() has something
+    features: dict[str, Feature]  # "requests", "dns", "overdue", "tcp", "sockets_at_start", "processes", "cgroups", "oom"
+    event_fd: int  # readable (poll, epoll) when events() has something
+
+    def __init__(self, config: Config):
+        self._config = config
+        self.features = {}
+        self._maps: dict[str, Map] = {}
+        self._objects: list[Object] = []
+        self._links: list[Link] = []
+        self._sweepers: list[Iterator_] = []
+        self._connections: Iterator_ | None = None
+        self._sockets = np.empty(0, rows.SOCKET)
+        self._sweep_number = 0
 
     @classmethod
     def load(cls, config: Config) -> "Kernel":
         """Load what this kernel allows, attach it. Raises KernelError only if nothing at all can run."""
-        raise NotImplementedError
+        kernel = cls(config)
+        root = config.cgroup_root or find_cgroup_root()
+        folder = config.objects or find_objects()
+        kernel._load_tap(folder, root)
+        kernel._load_tcp(folder, root)
+        kernel._load_processes(folder, root)
+        if not any(feature.on for feature in kernel.features.values()):
+            reasons = "; ".join(f"{name}: {feature.reason}" for name, feature in kernel.features.items())
+            kernel.close()
+            raise KernelError(f"this kernel ({os.uname().release}) runs none of the programs ({reasons})")
+        ring = kernel._maps["events"]
+        kernel._ring = RingBuffer(ring)
+        kernel.event_fd = ring.fd
+        return kernel
+
+    # ---- loading ----
+
+    def _load(self, folder: Path, name: str, root: Path | None) -> Object:
+        entries = self._config.max_series
+        sizes = {
+            "requests": entries,
+            "tcp": entries,
+            "destinations": entries,
+            "nat": self._config.max_connections,
+            "connections": self._config.max_connections,
+            "stray_sockets": 16_384 if memory_is_v1() else 1,
+            "networks": 16_384,
+        }
+        config = _CONFIG.pack(
+            root.stat().st_ino if root else 1,
+            int(self._config.overdue_seconds * 1e9),
+            self._config.destinations_per_owner,
+            self._maps["sockets"].id() if "sockets" in self._maps else 0,
+            memory_is_v1(),
+            0,
+        )
+        path = folder / f"{name}.bpf.o"
+        if not path.exists():
+            raise BpfError(2, f"{path} is missing: make -C bpf builds it")
+        loaded = Object(path, self._maps, sizes, config, _OPTIONAL[name])
+        self._objects.append(loaded)
+        return loaded
+
+    def _feature(self, names: Iterable[str], error: BpfError | str | None = None) -> None:
+        reason = "" if error is None else _explain(error)
+        for name in names:
+            self.features[name] = Feature(error is None, reason)
+
+    def _load_tap(self, folder: Path, root: Path | None) -> None:
+        try:
+            if root is None:
+                raise BpfError(2, "no cgroup-v2 hierarchy is mounted")
+            tap = self._load(folder, "tap", root)
+            fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                self._links += [tap.attach_cgroup("tap_in", fd), tap.attach_cgroup("tap_out", fd)]
+            finally:
+                os.close(fd)
+        except BpfError as error:
+            self._feature(("requests", "dns", "overdue"), error)
+            return
+        self._feature(("requests", "dns"))
+        try:
+            for program, over in (("sweep_sockets", "sockets"), ("sweep_early", "early")):
+                if program in tap.refused:
+                    raise BpfError(95, tap.refused[program])
+                self._sweepers.append(tap.iterator(program, self._maps[over]))
+            self._feature(("overdue",))
+        except BpfError as error:
+            self._feature(("overdue",), error)
+
+    def _load_tcp(self, folder: Path, root: Path | None) -> None:
+        self._feature(("tcp", "sockets_at_start"), "not built yet")
+
+    def _load_processes(self, folder: Path, root: Path | None) -> None:
+        self._feature(("processes", "cgroups", "oom"), "not built yet")
+
+    # ---- reading ----
 
     def read_requests(self) -> np.ndarray:
         """All request series: array of rows.REQUEST. Runs sweep() first, so that `in_flight` is of now."""
-        raise NotImplementedError
+        if "requests" not in self._maps:
+            return np.empty(0, rows.REQUEST)
+        self.sweep()
+        keys, values = self._maps["requests"].read(rows.SERIES_KEY, rows.REQUEST_VALUE)
+        table = np.empty(len(keys), rows.REQUEST)
+        table["key"], table["value"] = keys, values
+        table["value"]["in_flight"][table["value"]["sweep"] != self._sweep_number] = 0
+        return table
 
     def read_tcp(self) -> np.ndarray:
         """All TCP series: array of rows.TCP, with bytes, retransmits and RTT of open connections up to now."""
-        raise NotImplementedError
+        if "tcp" not in self._maps:
+            return np.empty(0, rows.TCP)
+        self._next_sweep()
+        if self._connections:
+            self._connections.run()
+        keys, values = self._maps["tcp"].read(rows.SERIES_KEY, rows.TCP_VALUE)
+        table = np.empty(len(keys), rows.TCP)
+        table["key"], table["value"] = keys, values
+        stale = table["value"]["sweep"] != self._sweep_number
+        table["value"]["rtt_sum"][stale] = 0
+        table["value"]["rtt_count"][stale] = 0
+        return table
 
     def sweep(self) -> None:
         """End requests unanswered for `overdue_seconds` as `overdue`, once each; renew `in_flight`."""
-        raise NotImplementedError
+        self._next_sweep()
+        for sweeper in self._sweepers:
+            sweeper.run()
 
-    def events(self) -> list[Event]:
+    def _next_sweep(self) -> None:
+        self._sweep_number = self._sweep_number % 0xFFFFFFFF + 1
+        self._maps["sweep_number"].set(struct.pack("=I", 0), struct.pack("=I", self._sweep_number))
+
+    def events(self) -> list[events.Event]:
         """What the ring buffer holds now, oldest first."""
-        raise NotImplementedError
+        return [event for record in self._ring.records() if (event := _event(record)) is not None]
+
+    def wait(self, seconds: float) -> bool:
+        """Until events() has something; False: nothing came."""
+        poller = select.poll()
+        poller.register(self.event_fd, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
 
     def sockets(self) -> np.ndarray:
         """TCP sockets open at load, with their owners: array of rows.SOCKET (listening and established)."""
-        raise NotImplementedError
+        return self._sockets
 
     def counters(self) -> Counters:
-        raise NotImplementedError
+        counters: dict[str, object] = {name: {} for name in ("events_lost", "map_full", "unparsed")}
+        _, values = self._maps["counters"].read(value=np.dtype("<u8"))
+        for (name, key), value in zip(_COUNTERS, values.ravel().tolist(), strict=True):
+            if key is None:
+                counters[name] = value
+            else:
+                counters[name][key] = value  # type: ignore[index]
+        _, costs = self._maps["costs"].read(value=np.dtype([("ns", "<u8"), ("runs", "<u8")]))
+        programs = {
+            name: ProgramCost(int(cost["ns"]) * _SAMPLED / 1e9, int(cost["runs"]) * _SAMPLED)
+            for name, cost in zip(_PROGRAMS, costs.ravel(), strict=True)
+        }
+        return Counters(**counters, map_entries=self.map_entries(), programs=programs)  # type: ignore[arg-type]
+
+    def map_entries(self) -> dict[str, int]:
+        """Entries now in the maps that grow with what runs on the node."""
+        names = ("requests", "tcp", "connections", "destinations", "nat")
+        return {name: len(self._maps[name].read()[0]) for name in names if name in self._maps}
+
+    # ---- telling the kernel side ----
 
     def set_networks(self, node_ips: Iterable[str], cluster_cidrs: Iterable[str]) -> None:
         """What inbound peer classes rest on. Replaces what was set before.
@@ -91,22 +286,123 @@ class Kernel:
         node_ips: every address of the host's network namespace (bridges too: the kubelet's probes come from there);
         cluster_cidrs: pod and node networks, single addresses as /32 or /128. All else is `outside`.
         """
-        raise NotImplementedError
+        if "networks" not in self._maps:
+            return
+        networks = self._maps["networks"]
+        wanted = {_prefix(cidr): 1 for cidr in cluster_cidrs} | {_prefix(ip): 2 for ip in node_ips}
+        for prefix, kind in wanted.items():
+            networks.set(prefix, struct.pack("=I", kind))
+        for prefix in networks.all_keys():
+            if prefix not in wanted:
+                networks.delete(prefix)
 
     def set_nat(self, source: tuple[str, int], destination: tuple[str, int], actual: tuple[str, int]) -> None:
         """Connections source -> destination (as dialled) really go to `actual`. From conntrack; any thread."""
-        raise NotImplementedError
+        target = rows.packed(actual[0]) + struct.pack("=H6x", actual[1])
+        self._maps["nat"].set(_tuple(source, destination), target)
 
     def forget_nat(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
-        raise NotImplementedError
+        self._maps["nat"].delete(_tuple(source, destination))
 
     def forget(self, owners: Iterable[int]) -> None:
         """Drop the series of owners that are gone."""
-        raise NotImplementedError
+        gone = np.fromiter(owners, np.uint64)
+        self._drop(lambda keys, values: np.isin(keys["owner"], gone))
 
     def expire(self, idle_seconds: float = 600.0) -> int:
         """Drop series unused for that long (call once a minute); returns how many."""
-        raise NotImplementedError
+        before = time.monotonic_ns() - int(idle_seconds * 1e9)
+        return self._drop(lambda keys, values: (values["last_used"] < before) & _idle(values))
+
+    def _drop(self, chosen) -> int:
+        dropped, kept = 0, []
+        for name, dtype in (("requests", rows.REQUEST_VALUE), ("tcp", rows.TCP_VALUE)):
+            if name not in self._maps:
+                continue
+            series = self._maps[name]
+            keys, values = series.read(rows.SERIES_KEY, dtype)
+            choice = chosen(keys, values)
+            for key in keys[choice]:
+                dropped += series.delete(key.tobytes())
+            kept.append(keys[~choice])
+        if dropped:
+            self._renew_budgets(np.concatenate(kept))
+        return dropped
+
+    def _renew_budgets(self, keys: np.ndarray) -> None:
+        """Destinations without a series left are given back to their owners' budgets."""
+        keys = keys[(keys["direction"] == rows.OUTBOUND) & (keys["folded"] == 0)]
+        used: dict[bytes, int] = {}
+        for owner, destination, port in zip(keys["owner"], keys["destination"], keys["destination_port"], strict=True):
+            key = struct.pack("=Q16sH6x", owner, destination.tobytes(), port)
+            used[key] = used.get(key, 0) + 1
+        destinations, owners = self._maps["destinations"], self._maps["owners"]
+        per_owner: dict[bytes, int] = {}
+        for key in destinations.all_keys():
+            if key in used:
+                destinations.set(key, struct.pack("=I", used[key]))
+                per_owner[key[:8]] = per_owner.get(key[:8], 0) + 1
+            else:
+                destinations.delete(key)
+        for owner in owners.all_keys():
+            if owner in per_owner:
+                owners.set(owner, struct.pack("=I", per_owner[owner]))
+            else:
+                owners.delete(owner)
 
     def close(self) -> None:
-        raise NotImplementedError
+        for iterator in (*self._sweepers, *([self._connections] if self._connections else [])):
+            iterator.link.destroy()
+        for link in self._links:
+            link.destroy()
+        for loaded in self._objects:
+            loaded.close()
+        self._sweepers, self._connections, self._links, self._objects = [], None, [], []
+
+
+def _idle(values: np.ndarray) -> np.ndarray:
+    return values["active"] == 0 if "active" in values.dtype.names else np.ones(len(values), bool)
+
+
+def _explain(error: BpfError | str) -> str:
+    text = error if isinstance(error, str) else str(error.strerror)
+    if isinstance(error, BpfError) and error.errno == 1:
+        text += (
+            "; are the capabilities BPF, PERFMON and NET_ADMIN given"
+            " (below kernel 5.11 also SYS_RESOURCE, or a raised memlock limit)?"
+        )
+    return text
+
+
+def _prefix(cidr: str) -> bytes:
+    network = ipaddress.ip_network(cidr, strict=False)
+    bits = network.prefixlen + (96 if network.version == 4 else 0)
+    return struct.pack("=I", bits) + rows.packed(str(network.network_address))
+
+
+def _tuple(local: tuple[str, int], remote: tuple[str, int]) -> bytes:
+    return rows.packed(local[0]) + rows.packed(remote[0]) + struct.pack("=HHI", local[1], remote[1], 0)
+
+
+def _event(record: memoryview) -> events.Event | None:
+    at, owner, owner_v1, pid, kind, length, number, port, _ = _EVENT.unpack_from(record)
+    data = bytes(record[_EVENT.size : _EVENT.size + length])
+    common = (at, pid, owner, owner_v1)
+    match kind:
+        case 1:
+            return events.ProcessExec(*common, _text(data))
+        case 2:
+            return events.ProcessExit(*common, _text(data), number)
+        case 3:
+            return events.OomKill(*common, _text(data))
+        case 4 | 5:
+            return events.Listen(*common, rows.address(data[:16]), port, number, kind == 4)
+        case 6 | 7:
+            return events.CgroupChange(*common, _text(data), number, kind == 6)
+        case 8:
+            return events.DnsAnswer(*common, data)
+    return None
+
+
+def _text(data: bytes) -> str:
+    return data.split(b"\0", 1)[0].decode(errors="replace")

@@ -33,10 +33,9 @@ LATENCY_BOUNDS_NS = tuple(
                1000, 1500, 2000, 2500, 5000, 7500, 10000, 30000)
 )  # fmt: skip
 
-ADDRESS = np.dtype("S16")  # only for documentation: rows carry addresses as (16,) uint8
 
-# Key shared by request and TCP rows: whose traffic, and with whom. `destination` as dialled, `actual` after NAT as far as the kernel
-# side knows it: all zero = not known (no mapping was given by set_nat, and the packet header said nothing else).
+# Key shared by request and TCP rows: whose traffic, and with whom. `destination` as dialled, `actual` after NAT as far as the
+# kernel side knows it: all zero = not known (no mapping was given by set_nat, and the packet header said nothing else).
 # `folded` = 1: one of the destinations beyond the first 200 of this owner; both addresses are zero ("~other").
 SERIES_KEY = np.dtype(
     [

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The request state of a socket, and the life of its requests: whatever the protocol, each ends exactly once. */
+#ifndef APPSTATUS_CONN_H
+#define APPSTATUS_CONN_H
+
+#include "packet.h"
+#include "series.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct conn);
+} sockets SEC(".maps");
+
+/* State made before its socket was: payload that completes the handshake reaches ingress with the *listener* as its socket
+ * (deferred accept, Fast Open, a lost third ACK). The child adopts it with its first own payload. */
+MAP(early, LRU_HASH, struct tuple, struct conn, 4096, 0);
+
+/* Peer classes of inbound requests, decided per connection and refined per request:
+ *   local    the remote address is the socket's own or loopback: same pod (or both on the host network)
+ *   kubelet  User-Agent kube-probe/ or kube-lifecycle/, and the remote address is one of the node's own or loopback:
+ *            nobody else in the cluster can send from there, so traffic cannot hide behind the header
+ *   scrape   User-Agent of a known scraper, or the path is exactly /metrics
+ *   cluster  the remote address is in one of the networks user space gave; also the node's own addresses otherwise
+ *   outside  everything else */
+MAP(networks, LPM_TRIE, struct network, __u32, 1, BPF_F_NO_PREALLOC);
+#define PEER_ON_NODE 8 /* flag in conn.peer */
+
+static __always_inline __u8 peer_of(const struct tuple *tuple)
+{
+	struct network net = { .prefix_bits = 128, .ip = tuple->remote };
+	bool loopback = (tuple->remote.halves[0] == 0 && tuple->remote.words[2] == bpf_htonl(0xffff) &&
+			 tuple->remote.bytes[12] == 127) ||
+			(tuple->remote.halves[0] == 0 && tuple->remote.halves[1] == bpf_cpu_to_be64(1));
+	__u32 *class = bpf_map_lookup_elem(&networks, &net);
+	__u8 node = loopback || (class && *class == NETWORK_NODE) ? PEER_ON_NODE : 0;
+
+	if (loopback || same(&tuple->remote, &tuple->local))
+		return PEER_LOCAL | node;
+	return (class ? PEER_CLUSTER : PEER_OUTSIDE) | node;
+}
+
+/* The socket's cgroup; where that is the v2 root on a node with v1 hierarchies, whoever connected or listened. */
+static __always_inline __u64 owner_of(struct bpf_sock *sk, const struct tuple *tuple)
+{
+	__u64 id = bpf_sk_cgroup_id(sk), *stray;
+
+	if (likely(id != config.root_cgroup || !config.v1_owners))
+		return id;
+	stray = bpf_map_lookup_elem(&stray_sockets, tuple);
+	return stray ? *stray : OWNER_UNKNOWN;
+}
+
+/* What a series is keyed by, for this connection. Looks again for what was not known at its beginning. */
+static __always_inline void key_of(struct conn *conn, const struct tuple *tuple, struct series_key *key)
+{
+	bool outbound = conn->requests == 1;
+
+	if (outbound && unset(&conn->actual) && conn->lookups) {
+		conn->lookups--;
+		look_up_nat(tuple, &conn->actual, &conn->actual_port);
+	}
+	if (unlikely(conn->owner == OWNER_UNKNOWN && config.v1_owners)) {
+		__u64 *stray = bpf_map_lookup_elem(&stray_sockets, tuple);
+
+		if (stray)
+			conn->owner = *stray;
+	}
+	__builtin_memset(key, 0, sizeof(*key));
+	key->owner = conn->owner;
+	key->direction = outbound ? OUTBOUND : INBOUND;
+	key->protocol = conn->protocol;
+	if (outbound) {
+		key->destination = tuple->remote;
+		key->destination_port = tuple->remote_port;
+		key->actual = conn->actual;
+		key->actual_port = conn->actual_port;
+	}
+}
+
+/* A request begins. The requests' side calls it. */
+static __always_inline void request_begins(struct conn *conn, struct stream *stream, __u64 now)
+{
+	__u32 pushed = conn->pushed;
+
+	if (likely(pushed - conn->popped < PIPELINE)) {
+		conn->start[pushed & (PIPELINE - 1)] = now << 8 | SLOT_VALID | (conn->peer & SLOT_PEER);
+		stream->flags |= STREAM_SLOT;
+	} else {
+		stream->flags &= ~STREAM_SLOT;
+		count(UNPARSED_PIPELINE);
+	}
+	conn->pushed = pushed + 1;
+}
+
+/* Its last byte so far, and what its header said. A slot that the answer has emptied stays so. */
+static __always_inline void request_continues(struct conn *conn, struct stream *stream, __u64 now, __u64 flags)
+{
+	__u64 *slot = &conn->start[(conn->pushed - 1) & (PIPELINE - 1)];
+
+	if (stream->flags & STREAM_SLOT && *slot & SLOT_VALID)
+		*slot = now << 8 | flags | (*slot & (flags ? SLOT_OVERDUE : 255));
+}
+
+/* Takes the oldest request's slot out; 0: there was none for it. */
+static __always_inline __u64 next_slot(struct conn *conn)
+{
+	__u32 popped = conn->popped;
+	__u64 slot = conn->start[popped & (PIPELINE - 1)];
+
+	conn->start[popped & (PIPELINE - 1)] = 0;
+	conn->popped = popped + 1;
+	return slot;
+}
+
+static __always_inline __u64 since(__u64 slot, __u64 now)
+{
+	__u64 ns = ((now << 8) - (slot & ~255ULL)) >> 8;
+
+	return ns >> 55 ? 0 : ns; /* an answer before the request's end */
+}
+
+/* The oldest `n` requests end without a known answer. Of requests in flight together the newest names the peer class. */
+static __always_inline void requests_end(struct conn *conn, const struct tuple *tuple, __u32 n, __u32 status)
+{
+	__u8 peer = conn->peer & SLOT_PEER;
+	__u32 overdue = 0;
+	struct series_key key;
+
+#pragma unroll
+	for (__u32 i = 0; i < PIPELINE; i++) {
+		__u64 *slot = &conn->start[(conn->popped + i) & (PIPELINE - 1)];
+
+		if (i < n) {
+			if (*slot & SLOT_VALID)
+				peer = *slot & SLOT_PEER;
+			if (*slot & SLOT_OVERDUE)
+				overdue++;
+			*slot = 0;
+		}
+	}
+	conn->popped += n;
+	if (n <= overdue)
+		return;
+	key_of(conn, tuple, &key);
+	if (key.direction == INBOUND)
+		key.peer = peer;
+	request_ended(&key, status, NO_LATENCY, bpf_ktime_get_ns(), n - overdue);
+}
+
+#endif

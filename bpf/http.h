@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* HTTP/1.x, incrementally: a message may be cut anywhere. One run reads one chunk; the rest of a segment is left to a tail
+ * call of the same program. Lines are found eight bytes at a time.
+ *
+ * One request is one request line; it ends with the first final status (1xx but 101 are skipped). Bad is 5xx, and no
+ * answer. Long by intent, so outside the latency: 101 and text/event-stream. Not HTTP any more: after 101, and after 2xx
+ * to CONNECT. tshark: http.request / http.response.code >= 200 || == 101. */
+#ifndef APPSTATUS_HTTP_H
+#define APPSTATUS_HTTP_H
+
+#include "conn.h"
+
+enum http_state {
+	HTTP_START = STREAM_START,
+	HTTP_HEAD, /* in a header; what is known of it is in `messages` when the segment ended there */
+	HTTP_LENGTH, /* at the number of Content-Length */
+	HTTP_TRAILER,
+	HTTP_CHUNK_LINE, /* after the size of a chunk */
+	HTTP_CHUNK_SIZE, /* stream.left collects it */
+	/* STREAM_BODY, STREAM_PART (a chunk), STREAM_REST, STREAM_LOST */
+};
+
+#define CARRY 64 /* kept of a line that a segment cut: every header looked at is decided within */
+#define CHUNK 960
+#define CHUNK_PEEK 64 /* at the size of a chunk: its data needs no reading */
+#define BYTES (CARRY + CHUNK)
+#define STEPS 208
+
+struct message_key {
+	__u32 conn;
+	__u32 egress;
+};
+
+struct message {
+	__u64 first; /* time of its first byte */
+	__u64 length;
+	__u16 status;
+	__u8 flags;
+	__u8 carried;
+	__u8 slot; /* flags for the request's slot */
+	__u8 zero[3];
+	__u8 carry[CARRY];
+};
+#define MESSAGE_LINE 1 /* the start line is done */
+#define MESSAGE_SKIP 2 /* the current line has been looked at, only its end is missing */
+#define MESSAGE_LENGTH 4
+#define MESSAGE_CHUNKED 8
+#define MESSAGE_STREAM 16 /* server-sent events */
+
+MAP(messages, LRU_HASH, struct message_key, struct message, 4096, 0);
+
+/* Lives in map memory, where the verifier does not follow values: so every step of the loop looks the same to it. */
+struct reading {
+	struct message message;
+	__u64 now;
+	__u32 at; /* next byte to look at */
+	__u32 line; /* where its line began */
+	__u32 end; /* of the bytes at hand */
+	__u32 stop;
+	__u32 offset; /* of these bytes in the packet; afterwards of those to read next */
+	__u32 carried; /* bytes in front that are from the segment before */
+	__u32 more; /* bytes follow in this segment */
+	__u32 kept; /* the message was in `messages` */
+};
+#define STOP_ANSWER 2 /* a response's header has ended */
+
+
+/* Egress runs in process context and may be interrupted, or preempted, by another run on its CPU, so a per-CPU buffer is
+ * not ours alone. A slot is: whoever raises `busy` from 0 to 1 owns it (5.10 has no atomic that returns a value). */
+struct scratch {
+	__u64 busy;
+	struct reading reading;
+	__u8 bytes[BYTES + 64];
+};
+#define SCRATCHES 128
+MAP(scratches, ARRAY, __u32, struct scratch, SCRATCHES, 0);
+
+static __always_inline struct scratch *claim(void)
+{
+	__u32 first = bpf_get_smp_processor_id() * 2;
+
+#pragma unroll
+	for (int i = 0; i < 3; i++) {
+		__u32 index = (first + i) % SCRATCHES;
+		struct scratch *scratch = bpf_map_lookup_elem(&scratches, &index);
+
+		if (!scratch)
+			return 0;
+		add(&scratch->busy, 1);
+		if (likely(*(volatile __u64 *)&scratch->busy == 1))
+			return scratch;
+		add(&scratch->busy, -1);
+	}
+	return 0;
+}
+
+#define LOWER 0x2020202020202020ULL
+#define TEXT(a, b, c, d, e, f, g, h)                                                                                   \
+	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 |    \
+	 (__u64)(g) << 48 | (__u64)(h) << 56)
+#define FIRST(n) (~0ULL >> (64 - 8 * (n)))
+
+static __always_inline __u64 word(const struct scratch *scratch, __u32 at)
+{
+	at &= BYTES - 1;
+	barrier_var(at);
+	return *(const __u64 *)(scratch->bytes + at);
+}
+
+/* Length of the known method (and its space) that the word begins with, or 0. */
+static __always_inline __u32 method(__u64 w)
+{
+	switch (w & FIRST(4)) {
+	case TEXT('G', 'E', 'T', ' ', 0, 0, 0, 0):
+	case TEXT('P', 'U', 'T', ' ', 0, 0, 0, 0):
+		return 4;
+	case TEXT('P', 'O', 'S', 'T', 0, 0, 0, 0):
+	case TEXT('H', 'E', 'A', 'D', 0, 0, 0, 0):
+		return (w >> 32 & 255) == ' ' ? 5 : 0;
+	}
+	if ((w & FIRST(6)) == TEXT('P', 'A', 'T', 'C', 'H', ' ', 0, 0) || (w & FIRST(6)) == TEXT('T', 'R', 'A', 'C', 'E', ' ', 0, 0))
+		return 6;
+	if ((w & FIRST(7)) == TEXT('D', 'E', 'L', 'E', 'T', 'E', ' ', 0))
+		return 7;
+	if (w == TEXT('O', 'P', 'T', 'I', 'O', 'N', 'S', ' ') || w == TEXT('C', 'O', 'N', 'N', 'E', 'C', 'T', ' '))
+		return 8;
+	return 0;
+}
+
+/* Does a segment's beginning (n bytes, zero filled) look like a request, or like the beginning of one? */
+static __always_inline bool http_request_begins(__u64 w, __u32 n)
+{
+	static const __u64 methods[] = {
+		TEXT('G', 'E', 'T', ' ', 0, 0, 0, 0),	      TEXT('P', 'O', 'S', 'T', ' ', 0, 0, 0),
+		TEXT('H', 'E', 'A', 'D', ' ', 0, 0, 0),	      TEXT('P', 'U', 'T', ' ', 0, 0, 0, 0),
+		TEXT('P', 'A', 'T', 'C', 'H', ' ', 0, 0),     TEXT('T', 'R', 'A', 'C', 'E', ' ', 0, 0),
+		TEXT('D', 'E', 'L', 'E', 'T', 'E', ' ', 0),   TEXT('O', 'P', 'T', 'I', 'O', 'N', 'S', ' '),
+		TEXT('C', 'O', 'N', 'N', 'E', 'C', 'T', ' '),
+	};
+
+	if (method(w))
+		return true;
+	if (n >= 8 || n == 0)
+		return false;
+#pragma unroll
+	for (int i = 0; i < 9; i++)
+		if (w == (methods[i] & (~0ULL >> (64 - 8 * n))))
+			return true;
+	return false;
+}
+
+static __always_inline bool http_response_begins(__u64 w, __u32 n)
+{
+	const __u64 version = TEXT('H', 'T', 'T', 'P', '/', '1', '.', 0);
+
+	if (n >= 7)
+		return (w & FIRST(7)) == version;
+	return n && w == (version & (~0ULL >> (64 - 8 * n)));
+}
+
+static __always_inline bool digit(__u8 c)
+{
+	return c - '0' <= 9u;
+}
+
+static __always_inline void lose(struct conn *conn, struct stream *stream, struct reading *r)
+{
+	stream->state = STREAM_LOST;
+	stream->flags |= STREAM_GAP;
+	r->more = 0;
+	r->stop = 1;
+	/* Never seen to speak HTTP: another protocol, unless we joined in the middle. */
+	if (!conn->pushed && !conn->popped)
+		conn->protocol = conn->fresh ? PROTOCOL_OTHER : PROTOCOL_UNKNOWN;
+}
+
+static __always_inline void next_message_at(struct reading *r)
+{
+	r->message.flags = 0;
+	r->message.slot = 0;
+	r->message.status = 0;
+	r->message.length = 0;
+	r->message.first = r->now;
+}
+
+static __always_inline void next_message(struct stream *stream, struct reading *r)
+{
+	stream->state = HTTP_START;
+	next_message_at(r);
+}
+
+static __always_inline void request_line(struct conn *conn, struct stream *stream, struct reading *r,
+					 const struct scratch *scratch, __u64 w, __u32 end, bool whole)
+{
+	__u64 tail = word(scratch, end - 9), tail_lf = word(scratch, end - 8);
+	const __u64 version = TEXT('H', 'T', 'T', 'P', '/', '1', '.', 0);
+	bool versioned = whole && end - r->line > 12 && ((tail & FIRST(7)) == version || (tail_lf & FIRST(7)) == version);
+	__u32 known = method(w);
+	__u8 slot = conn->peer & SLOT_PEER;
+
+	/* A known method, and the version unless the line is too long to see its end; in an orderly stream any method. */
+	if ((whole && !versioned) || (!known && (!whole || stream->flags & STREAM_GAP || (w & 255) < 'A' || (w & 255) > 'Z'))) {
+		lose(conn, stream, r);
+		return;
+	}
+	if (known == 5 && (w & 255) == 'H')
+		slot |= SLOT_HEAD;
+	if (known == 8 && (w & 255) == 'C')
+		slot |= SLOT_CONNECT;
+	if (known == 4 && word(scratch, r->line + 4) == TEXT('/', 'm', 'e', 't', 'r', 'i', 'c', 's')) {
+		__u8 next = word(scratch, r->line + 12);
+
+		if (next == ' ' || next == '?')
+			slot = (slot & ~SLOT_PEER) | PEER_SCRAPE;
+	}
+	r->message.slot = slot;
+	r->message.flags |= MESSAGE_LINE;
+	stream->flags &= ~STREAM_GAP;
+	request_begins(conn, stream, r->now);
+}
+
+static __always_inline void status_line(struct conn *conn, struct stream *stream, struct reading *r,
+					const struct scratch *scratch, __u64 w)
+{
+	__u64 next = word(scratch, r->line + 8);
+	__u8 a = next >> 8, b = next >> 16, c = next >> 24;
+
+	if ((w & FIRST(7)) != TEXT('H', 'T', 'T', 'P', '/', '1', '.', 0) || (next & 255) != ' ' || a < '1' || a > '5' ||
+	    !digit(b) || !digit(c)) {
+		lose(conn, stream, r);
+		return;
+	}
+	r->message.status = (a - '0') * 100 + (b - '0') * 10 + (c - '0');
+	r->message.flags |= MESSAGE_LINE;
+}
+
+/* One complete line, or the first CARRY bytes of a longer one. */
+static __always_inline void header_line(struct conn *conn, struct stream *stream, struct reading *r, const struct scratch *scratch, __u64 w,
+					bool request)
+{
+	__u64 next;
+
+	w |= LOWER;
+	if (w == TEXT('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
+		next = word(scratch, r->line + 8) | LOWER;
+		if ((next & FIRST(7)) == TEXT('l', 'e', 'n', 'g', 't', 'h', ':', 0)) {
+			r->message.flags |= MESSAGE_LENGTH;
+			r->message.length = 0;
+			r->at = r->line + 15;
+			stream->state = HTTP_LENGTH;
+		} else if (!request && next == TEXT('t', 'y', 'p', 'e', ':', ' ', 't', 'e') &&
+			   (word(scratch, r->line + 16) | LOWER) == TEXT('x', 't', '/', 'e', 'v', 'e', 'n', 't')) {
+			r->message.flags |= MESSAGE_STREAM;
+		}
+	} else if (w == TEXT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
+		next = word(scratch, r->line + 8) | LOWER;
+		if (next == TEXT('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
+		    (word(scratch, r->line + 19) | LOWER) != TEXT('i', 'd', 'e', 'n', 't', 'i', 't', 'y'))
+			r->message.flags |= MESSAGE_CHUNKED;
+	} else if (request && conn->requests == 0 && w == TEXT('u', 's', 'e', 'r', '-', 'a', 'g', 'e')) {
+		__u8 peer = 0;
+
+		next = word(scratch, r->line + 12) | LOWER;
+		if ((next == TEXT('k', 'u', 'b', 'e', '-', 'p', 'r', 'o') || next == TEXT('k', 'u', 'b', 'e', '-', 'l', 'i', 'f')) &&
+		    conn->peer & PEER_ON_NODE)
+			peer = PEER_KUBELET;
+		else if (next == TEXT('p', 'r', 'o', 'm', 'e', 't', 'h', 'e') ||
+			 (next & FIRST(7)) == TEXT('v', 'm', 'a', 'g', 'e', 'n', 't', 0) ||
+			 next == TEXT('v', 'i', 'c', 't', 'o', 'r', 'i', 'a'))
+			peer = PEER_SCRAPE;
+		if (peer)
+			r->message.slot = (r->message.slot & ~SLOT_PEER) | peer;
+	}
+}
+
+static __always_inline void request_header_ends(struct conn *conn, struct stream *stream, struct reading *r)
+{
+	request_continues(conn, stream, r->now, SLOT_VALID | r->message.slot);
+	if (r->message.flags & MESSAGE_CHUNKED) {
+		stream->state = HTTP_CHUNK_SIZE;
+		stream->left = 0;
+	} else if (r->message.length) {
+		stream->state = STREAM_BODY;
+		stream->left = r->message.length;
+	} else {
+		next_message(stream, r);
+	}
+}
+
+static __always_inline void response_header_ends(struct conn *conn, struct stream *stream, struct reading *r,
+						 const struct tuple *tuple)
+{
+	__u16 status = r->message.status;
+	__u32 pending = conn->pushed - conn->popped;
+	struct series_key key;
+	__u64 slot;
+
+	if (status < 200 && status != 101) {
+		next_message(stream, r);
+		return;
+	}
+	if (stream->flags & STREAM_GAP && pending > 1) {
+		requests_end(conn, tuple, pending - 1, STATUS_UNKNOWN);
+		pending = 1;
+	}
+	stream->flags &= ~STREAM_GAP;
+	if (!pending) { /* asked before we came: whether it has a body depends on the method */
+		stream->state = STREAM_LOST;
+		r->more = 0;
+		r->stop = 1;
+		return;
+	}
+	slot = next_slot(conn);
+	if (!(slot & SLOT_OVERDUE)) {
+		key_of(conn, tuple, &key);
+		if (key.direction == INBOUND)
+			key.peer = slot ? slot & SLOT_PEER : conn->peer & SLOT_PEER;
+		request_ended(&key, status / 100 - 1,
+			      !slot || status == 101 || r->message.flags & MESSAGE_STREAM ? NO_LATENCY :
+											      since(slot, r->message.first),
+			      r->now, 1);
+	}
+	if (status == 101 || (slot & SLOT_CONNECT && status < 300)) {
+		conn->tunnel = 1;
+		stream->state = STREAM_REST;
+		r->more = 0;
+		r->stop = 1;
+	} else if (slot & SLOT_HEAD || status == 204 || status == 304) {
+		next_message(stream, r);
+	} else if (r->message.flags & MESSAGE_CHUNKED) {
+		stream->state = HTTP_CHUNK_SIZE;
+		stream->left = 0;
+	} else if (r->message.flags & MESSAGE_LENGTH) {
+		stream->left = r->message.length;
+		stream->state = STREAM_BODY;
+		if (!stream->left)
+			next_message(stream, r);
+	} else {
+		stream->state = STREAM_REST;
+		r->more = 0;
+		r->stop = 1;
+	}
+}
+
+/* One step: eight bytes without a line end, or one line, or one byte of a number, or a body. */
+static __always_inline void http_step(struct conn *conn, struct stream *stream, struct reading *r,
+				      const struct scratch *scratch, bool request)
+{
+	__u64 w;
+	__u8 c;
+
+	forget();
+	w = word(scratch, r->at);
+	c = w;
+
+	if (stream->state >= STREAM_BODY) {
+		__u32 here = r->end - r->at;
+
+		if (stream->left > here) {
+			stream->left -= here;
+			r->at = r->end;
+		} else {
+			r->at += stream->left;
+			stream->left = 0;
+			if (stream->state == STREAM_PART) {
+				stream->state = HTTP_CHUNK_SIZE;
+			} else {
+				if (request)
+					request_continues(conn, stream, r->now, 0);
+				next_message(stream, r);
+			}
+		}
+		r->line = r->at;
+		return;
+	}
+	if (stream->state == HTTP_CHUNK_SIZE) {
+		__u8 hex = digit(c) ? c - '0' : ((c | 32) - 'a' <= 5u) ? (c | 32) - 'a' + 10 : 255;
+
+		if (hex < 16) {
+			stream->left = stream->left << 4 | hex;
+			stream->digits = 1;
+			r->at++;
+		} else if (stream->digits) {
+			stream->state = HTTP_CHUNK_LINE;
+		} else {
+			r->at++; /* the line end after the data before */
+		}
+		r->line = r->at;
+		return;
+	}
+	if (stream->state == HTTP_LENGTH) {
+		if (digit(c))
+			r->message.length = r->message.length * 10 + (c - '0');
+		if (digit(c) || c == ' ') {
+			r->at++;
+		} else {
+			stream->state = HTTP_HEAD;
+			r->message.flags |= MESSAGE_SKIP;
+		}
+		return;
+	}
+	/* lines */
+	{
+		__u64 x = w ^ 0x0a0a0a0a0a0a0a0aULL, found = (x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL;
+		__u32 lf, length;
+
+		if (!found) {
+			r->at += 8;
+			return;
+		}
+		lf = r->at + (((found & -found) >> 7) * 0x0001020304050607ULL >> 56);
+		if (lf >= r->end) {
+			r->at = r->end;
+			return;
+		}
+		r->at = lf + 1;
+		length = lf - r->line;
+		if (stream->state == HTTP_CHUNK_LINE) {
+			stream->digits = 0;
+			stream->state = stream->left ? STREAM_PART : HTTP_TRAILER;
+		} else if (stream->state == HTTP_TRAILER) {
+			if (length <= 1) {
+				if (request)
+					request_continues(conn, stream, r->now, 0);
+				next_message(stream, r);
+			}
+		} else if (r->message.flags & MESSAGE_SKIP) {
+			r->message.flags &= ~MESSAGE_SKIP;
+		} else if (!(r->message.flags & MESSAGE_LINE)) {
+			if (length > 1) {
+				stream->state = HTTP_HEAD;
+				w = word(scratch, r->line);
+				if (request)
+					request_line(conn, stream, r, scratch, w, lf, true);
+				else
+					status_line(conn, stream, r, scratch, w);
+			}
+		} else if (length <= 1) {
+			if (request)
+				request_header_ends(conn, stream, r);
+			else
+				r->stop = STOP_ANSWER;
+		} else {
+			w = word(scratch, r->line);
+			header_line(conn, stream, r, scratch, w, request);
+			if (stream->state == HTTP_LENGTH)
+				return;
+		}
+		r->line = r->at;
+	}
+}
+
+/* Only the beginning of the line is at hand: every line looked at is decided by it. */
+static __always_inline void long_line(struct conn *conn, struct stream *stream, struct reading *r,
+				      const struct scratch *scratch, bool request)
+{
+	__u64 w = word(scratch, r->line);
+
+	if (stream->state == HTTP_START)
+		stream->state = HTTP_HEAD;
+	if (stream->state == HTTP_HEAD && !(r->message.flags & MESSAGE_SKIP)) {
+		if (r->message.flags & MESSAGE_LINE)
+			header_line(conn, stream, r, scratch, w, request);
+		else if (request)
+			request_line(conn, stream, r, scratch, w, r->end, false);
+		else
+			status_line(conn, stream, r, scratch, w);
+	}
+	if (stream->state == HTTP_LENGTH)
+		stream->state = HTTP_HEAD;
+	r->message.flags |= MESSAGE_SKIP;
+}
+
+/* Brings the bytes from r->offset on into the buffer. False: cannot. */
+static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
+				       struct scratch *scratch, const struct message_key *key)
+{
+	struct reading *r = &scratch->reading;
+	__u32 length = skb->len - r->offset, most = stream->state == HTTP_CHUNK_SIZE ? CHUNK_PEEK : CHUNK, carried = 0;
+
+	r->now = bpf_ktime_get_ns();
+	r->stop = 0;
+	r->line = 0;
+	r->kept = 0;
+	if (stream->state == HTTP_HEAD || stream->state == HTTP_TRAILER) {
+		struct message *kept = bpf_map_lookup_elem(&messages, key);
+
+		if (!kept) {
+			count(UNPARSED_MESSAGE);
+			return false;
+		}
+		r->kept = 1;
+		r->message = *kept;
+		carried = r->message.carried & (CARRY - 1);
+		__builtin_memcpy(scratch->bytes, kept->carry, CARRY);
+	} else {
+		if (stream->state == STREAM_LOST)
+			stream->state = HTTP_START;
+		next_message_at(r);
+	}
+	r->more = length > most;
+	if (length > most)
+		length = most;
+	r->at = r->carried = carried;
+	r->end = carried + length;
+	barrier_var(length);
+	if (length < 1 || length > CHUNK)
+		return false;
+	if (bpf_skb_load_bytes(skb, r->offset, scratch->bytes + carried, length)) {
+		count(UNPARSED_READ);
+		return false;
+	}
+	return true;
+}
+
+/* Keeps what the next segment, or the next run on this one, must know. */
+static __always_inline void http_keep(struct conn *conn, struct stream *stream, struct scratch *scratch,
+				      const struct message_key *key, bool request)
+{
+	struct reading *r = &scratch->reading;
+	__u32 resume = r->at > r->end ? r->end : r->at;
+
+	if (stream->state == HTTP_LENGTH)
+		stream->state = HTTP_HEAD;
+	if (stream->state <= HTTP_TRAILER && !(r->message.flags & MESSAGE_SKIP)) {
+		/* The line is incomplete: it is read again, or looked at now if its beginning is all that will fit. */
+		bool over = r->at >= r->end;
+		__u32 part = r->end - r->line;
+
+		if (over && (r->more ? r->line == 0 : part >= CARRY))
+			long_line(conn, stream, r, scratch, request);
+		else
+			resume = r->line;
+		if (r->stop)
+			return;
+	}
+	if (r->more || r->at < r->end) {
+		r->more = 1;
+		r->offset += resume - r->carried;
+		r->message.carried = 0;
+	} else {
+		r->message.carried = r->end - resume;
+		if (r->message.carried && stream->state == HTTP_START)
+			stream->state = HTTP_HEAD;
+	}
+	if (stream->state == HTTP_HEAD || stream->state == HTTP_TRAILER) {
+		resume &= BYTES - 1;
+		barrier_var(resume);
+		__builtin_memcpy(r->message.carry, scratch->bytes + resume, CARRY);
+		bpf_map_update_elem(&messages, key, &r->message, BPF_ANY);
+	} else if (r->kept) {
+		bpf_map_delete_elem(&messages, key);
+	}
+}
+
+static __always_inline void http_request_run(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
+					     struct scratch *scratch, bool egress)
+{
+	struct message_key key = { .conn = conn->id, .egress = egress };
+	struct reading *r = &scratch->reading;
+
+	if (!http_fetch(skb, conn, stream, scratch, &key)) {
+		lose(conn, stream, r);
+		return;
+	}
+#pragma nounroll
+	for (int i = 0; i < STEPS; i++) {
+		forget();
+		if (r->at >= r->end || r->stop)
+			break;
+		http_step(conn, stream, r, scratch, true);
+	}
+	forget();
+	if (!r->stop)
+		http_keep(conn, stream, scratch, &key, true);
+}
+
+static __always_inline void http_response_run(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
+					      struct scratch *scratch, const struct tuple *tuple, bool egress)
+{
+	struct message_key key = { .conn = conn->id, .egress = egress };
+	struct reading *r = &scratch->reading;
+
+	if (!http_fetch(skb, conn, stream, scratch, &key)) {
+		lose(conn, stream, r);
+		return;
+	}
+#pragma nounroll
+	for (int i = 0; i < STEPS; i++) {
+		forget();
+		if (r->at >= r->end || r->stop)
+			break;
+		http_step(conn, stream, r, scratch, false);
+	}
+	forget();
+	if (r->stop == STOP_ANSWER) {
+		r->stop = 0;
+		r->line = r->at;
+		response_header_ends(conn, stream, r, tuple);
+		forget();
+		if (!r->stop && stream->state == STREAM_BODY && r->at < r->end)
+			http_step(conn, stream, r, scratch, false);
+	}
+	if (!r->stop)
+		http_keep(conn, stream, scratch, &key, false);
+}
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Finding or making the one map value of a series, within the budgets that keep the maps bounded. */
+#ifndef APPSTATUS_SERIES_H
+#define APPSTATUS_SERIES_H
+
+#include "maps.h"
+
+/* Upper bounds of the latency buckets in ns (rows.LATENCY_BOUNDS_NS), filled up for the search. */
+static const __u64 bounds[32] = {
+	1000000, 2500000, 5000000, 10000000, 15000000, 25000000, 50000000, 75000000,
+	100000000, 150000000, 200000000, 250000000, 300000000, 400000000, 500000000, 750000000,
+	1000000000, 1500000000, 2000000000, 2500000000, 5000000000, 7500000000, 10000000000, 30000000000,
+	~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL,
+};
+
+static __always_inline __u32 bucket_of(__u64 latency)
+{
+	__u32 below = 0; /* bounds smaller than the latency */
+
+#pragma unroll
+	for (__u32 step = 16; step; step >>= 1)
+		if (latency > bounds[(below + step - 1) & 31])
+			below += step;
+	return below;
+}
+
+static __always_inline bool unset(const union addr *addr)
+{
+	return !(addr->halves[0] | addr->halves[1]);
+}
+
+static __always_inline void fold(struct series_key *key)
+{
+	__builtin_memset(&key->destination, 0, sizeof(key->destination));
+	__builtin_memset(&key->actual, 0, sizeof(key->actual));
+	key->destination_port = 0;
+	key->actual_port = 0;
+	key->folded = 1;
+}
+
+/* A new outbound series must fit its owner's budget of destinations, else it becomes the owner's "~other"; a destination
+ * with more backends than BACKENDS_PER_DESTINATION keeps its name and loses the actual address. Two CPUs may pass the
+ * check together: the budget is exact to the number of CPUs. */
+static __always_inline void fit_budget(struct series_key *key)
+{
+	struct destination_key dest = { .owner = key->owner, .ip = key->destination, .port = key->destination_port };
+	__u32 *backends, *used, one = 1;
+
+	backends = bpf_map_lookup_elem(&destinations, &dest);
+	if (!backends) {
+		used = bpf_map_lookup_elem(&owners, &dest.owner);
+		if (used && *used >= config.destinations) {
+			count(FOLDED);
+			fold(key);
+			return;
+		}
+		if (used)
+			add(used, 1);
+		else
+			bpf_map_update_elem(&owners, &dest.owner, &one, BPF_NOEXIST);
+		if (bpf_map_update_elem(&destinations, &dest, &one, BPF_NOEXIST))
+			count(FULL_DESTINATIONS);
+		return;
+	}
+	if (unset(&key->actual))
+		return;
+	if (*backends >= BACKENDS_PER_DESTINATION) {
+		__builtin_memset(&key->actual, 0, sizeof(key->actual));
+		key->actual_port = 0;
+	} else {
+		add(backends, 1);
+	}
+}
+
+/* Values are too large for the stack: new ones are copied from these. */
+MAP(zero_request, ARRAY, __u32, struct request_series, 1, 0);
+MAP(zero_tcp, ARRAY, __u32, struct tcp_series, 1, 0);
+
+/* The key is changed where the budget demands it. */
+static __always_inline void *find_series(void *map, void *zeros, struct series_key *key, __u32 full)
+{
+	void *value = bpf_map_lookup_elem(map, key);
+	__u32 zero = 0;
+
+	if (likely(value))
+		return value;
+	if (key->owner == OWNER_UNKNOWN)
+		count(UNKNOWN_OWNER);
+	if (key->direction == OUTBOUND && !key->folded) {
+		fit_budget(key);
+		value = bpf_map_lookup_elem(map, key);
+		if (value)
+			return value;
+	}
+	value = bpf_map_lookup_elem(zeros, &zero);
+	if (!value)
+		return 0;
+	if (bpf_map_update_elem(map, key, value, BPF_NOEXIST) == -7 /* E2BIG */)
+		count(full);
+	value = bpf_map_lookup_elem(map, key);
+	return value;
+}
+
+#define NO_LATENCY (~0ULL)
+
+/* A request ends here, once. */
+static __always_inline void request_ended(struct series_key *key, __u32 status, __u64 latency, __u64 now, __u32 times)
+{
+	struct request_series *series = find_series(&requests, &zero_request, key, FULL_REQUESTS);
+
+	if (!series || status >= STATUSES)
+		return;
+	add(&series->ended[status], times);
+	if (latency != NO_LATENCY) {
+		__u32 bucket = bucket_of(latency);
+
+		if (bucket < BUCKETS)
+			add(&series->latency[bucket], 1);
+		add(&series->latency_sum, latency);
+	}
+	series->last_used = now;
+}
+
+/* Where the connection really goes, if user space has told. */
+static __always_inline void look_up_nat(const struct tuple *tuple, union addr *actual, __u16 *port)
+{
+	struct nat_target *target = bpf_map_lookup_elem(&nat, tuple);
+
+	if (target) {
+		*actual = target->ip;
+		*port = target->port;
+	}
+}
+
+#endif

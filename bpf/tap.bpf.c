@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The tap: every packet of every socket, at the cgroup-v2 root, on its way out and in. Cheapest question first: most packets
+ * leave after a few comparisons. See docs/architecture for what it rests on. */
+#include "http.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* skb->cb, kept over tail calls */
+enum { CB_OFFSET, CB_FLAGS, CB_RUNS, CB_COST_LOW, CB_COST_HIGH };
+
+enum parser { PARSER_END, PARSER_HTTP_REQUEST, PARSER_HTTP_RESPONSE, PARSERS };
+
+int end_in(struct __sk_buff *skb);
+int end_out(struct __sk_buff *skb);
+int http_request_in(struct __sk_buff *skb);
+int http_request_out(struct __sk_buff *skb);
+int http_response_in(struct __sk_buff *skb);
+int http_response_out(struct __sk_buff *skb);
+
+/* Two tables: the kernel lets one hold programs of one attach type only (6.18). */
+#define TABLE(NAME, ...)                                                                                               \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
+		__uint(max_entries, PARSERS);                                                                          \
+		__uint(key_size, sizeof(__u32));                                                                       \
+		__array(values, int(void *));                                                                          \
+	} NAME SEC(".maps") = { .values = { __VA_ARGS__ } }
+TABLE(parsers_in, [PARSER_END] = (void *)end_in, [PARSER_HTTP_REQUEST] = (void *)http_request_in,
+      [PARSER_HTTP_RESPONSE] = (void *)http_response_in);
+TABLE(parsers_out, [PARSER_END] = (void *)end_out, [PARSER_HTTP_REQUEST] = (void *)http_request_out,
+      [PARSER_HTTP_RESPONSE] = (void *)http_response_out);
+
+#define PASS 1
+
+static __always_inline __u64 kept_cost(struct __sk_buff *skb)
+{
+	return skb->cb[CB_COST_LOW] | (__u64)skb->cb[CB_COST_HIGH] << 32;
+}
+
+static __always_inline int leave(struct __sk_buff *skb, bool egress, __u64 cost)
+{
+	cost_end(egress ? PROGRAM_EGRESS : PROGRAM_INGRESS, cost);
+	return PASS;
+}
+
+/* The full socket of a packet. */
+static __always_inline struct bpf_sock *sock_of(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	return sk ? bpf_sk_fullsock(sk) : 0;
+}
+
+/* Its state, as the first program has found or made it. */
+static __always_inline struct conn *conn_of(struct __sk_buff *skb, struct bpf_sock *sk, bool egress)
+{
+	if (unlikely(!egress && sk->state == TCP_LISTEN)) {
+		struct packet packet;
+		struct tuple tuple;
+
+		if (!read_packet(skb, &packet) || !tuple_of_packet(skb, &packet, egress, &tuple))
+			return 0;
+		return bpf_map_lookup_elem(&early, &tuple);
+	}
+	return bpf_sk_storage_get(&sockets, sk, 0, 0);
+}
+
+/* ---- programs of the table ---- */
+
+static __always_inline int http(struct __sk_buff *skb, void *table, bool egress, bool request)
+{
+	struct bpf_sock *sk = sock_of(skb);
+	struct conn *conn = sk ? conn_of(skb, sk, egress) : 0;
+	struct scratch *scratch;
+	struct stream *stream;
+	struct tuple tuple;
+
+	if (!conn)
+		return leave(skb, egress, kept_cost(skb));
+	stream = &conn->stream[egress];
+	scratch = claim();
+	if (!scratch) {
+		count(UNPARSED_BUSY);
+		stream->state = STREAM_LOST;
+		stream->flags |= STREAM_GAP;
+		return leave(skb, egress, kept_cost(skb));
+	}
+	scratch->reading.offset = skb->cb[CB_OFFSET];
+	if (request) {
+		http_request_run(skb, conn, stream, scratch, egress);
+	} else {
+		tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
+		http_response_run(skb, conn, stream, scratch, &tuple, egress);
+	}
+	skb->cb[CB_OFFSET] = scratch->reading.offset;
+	if (scratch->reading.more) {
+		add(&scratch->busy, -1);
+		bpf_tail_call(skb, table, request ? PARSER_HTTP_REQUEST : PARSER_HTTP_RESPONSE);
+		/* The kernel allows 33 in a row. */
+		count(UNPARSED_SEGMENT);
+		stream->state = STREAM_LOST;
+		stream->flags |= STREAM_GAP;
+	} else {
+		add(&scratch->busy, -1);
+	}
+	if (skb->cb[CB_FLAGS])
+		bpf_tail_call(skb, table, PARSER_END);
+	return leave(skb, egress, kept_cost(skb));
+}
+
+SEC("cgroup_skb/ingress")
+int http_request_in(struct __sk_buff *skb)
+{
+	return http(skb, &parsers_in, false, true);
+}
+
+SEC("cgroup_skb/egress")
+int http_request_out(struct __sk_buff *skb)
+{
+	return http(skb, &parsers_out, true, true);
+}
+
+SEC("cgroup_skb/ingress")
+int http_response_in(struct __sk_buff *skb)
+{
+	return http(skb, &parsers_in, false, false);
+}
+
+SEC("cgroup_skb/egress")
+int http_response_out(struct __sk_buff *skb)
+{
+	return http(skb, &parsers_out, true, false);
+}
+
+/* The connection ends here: by RST, or by the FIN of the side that owes answers (a client's FIN alone may be a half-close).
+ * A socket that sends RST after it was closed has had its requests ended at that state change (tcp.bpf.c). */
+static __always_inline int end(struct __sk_buff *skb, bool egress)
+{
+	struct bpf_sock *sk = sock_of(skb);
+	struct conn *conn = sk ? bpf_sk_storage_get(&sockets, sk, 0, 0) : 0;
+	struct tuple tuple;
+	__u32 pending;
+
+	if (!conn)
+		return leave(skb, egress, kept_cost(skb));
+	pending = conn->pushed - conn->popped;
+	if (pending && (skb->cb[CB_FLAGS] & FLAG_RST ? !(egress && sk->state == TCP_CLOSE) : conn->requests != egress)) {
+		tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
+		requests_end(conn, &tuple, pending, skb->cb[CB_FLAGS] & FLAG_RST ? STATUS_RESET : STATUS_CLOSED);
+	}
+	return leave(skb, egress, kept_cost(skb));
+}
+
+SEC("cgroup_skb/ingress")
+int end_in(struct __sk_buff *skb)
+{
+	return end(skb, false);
+}
+
+SEC("cgroup_skb/egress")
+int end_out(struct __sk_buff *skb)
+{
+	return end(skb, true);
+}
+
+/* ---- DNS answers, for names of addresses ---- */
+
+#define DNS_PER_SECOND 100
+struct dns_rate {
+	__u64 second;
+	__u64 sent;
+};
+MAP(dns_rates, ARRAY, __u32, struct dns_rate, 1, 0);
+
+static __always_inline void dns(struct __sk_buff *skb, const struct packet *packet)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u16 *source = data + (packet->l4 & 127);
+	__u32 zero = 0, offset = packet->l4 + 8, length = skb->len - offset;
+	struct dns_rate *rate;
+	struct bpf_sock *sk;
+	struct event *event;
+	__u64 now;
+	__u8 flags;
+
+	if ((void *)(source + 4) > end || *source != bpf_htons(53))
+		return;
+	if (bpf_skb_load_bytes(skb, offset + 2, &flags, 1) || !(flags & 0x80))
+		return;
+	sk = skb->sk;
+	if (!sk)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return;
+	rate = bpf_map_lookup_elem(&dns_rates, &zero);
+	if (!rate)
+		return;
+	now = bpf_ktime_get_ns();
+	if (rate->second != now >> 30) {
+		rate->second = now >> 30;
+		rate->sent = 0;
+	}
+	if (rate->sent >= DNS_PER_SECOND) {
+		count(LOST_DNS);
+		return;
+	}
+	rate->sent++;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event) + EVENT_DATA, 0);
+	if (!event) {
+		count(LOST_EVENTS);
+		return;
+	}
+	__builtin_memset(event, 0, sizeof(*event));
+	event->at = now;
+	event->kind = EVENT_DNS;
+	event->owner = bpf_sk_cgroup_id(sk);
+	if (length > EVENT_DATA)
+		length = EVENT_DATA;
+	barrier_var(length);
+	if (length >= 1 && length <= EVENT_DATA && !bpf_skb_load_bytes(skb, offset, event + 1, length))
+		event->length = length;
+	bpf_ringbuf_submit(event, 0);
+}
+
+/* ---- the taps ---- */
+
+static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet,
+					     bool egress)
+{
+	struct conn fresh = { .id = bpf_get_prandom_u32(), .lookups = 8 };
+	bool listening = !egress && sk->state == TCP_LISTEN;
+	struct tuple tuple, header;
+	struct conn *conn;
+
+	if (listening) {
+		if (!tuple_of_packet(skb, packet, egress, &tuple))
+			return 0;
+		conn = bpf_map_lookup_elem(&early, &tuple);
+		/* an old connection's, whose child never came */
+		if (conn && (__u32)(packet->seq - conn->stream[0].seq + (1 << 20)) < 2 << 20)
+			return conn;
+		fresh.fresh = 1;
+	} else {
+		struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+
+		tuple_of_socket(sk, packet->ipv6, &tuple);
+		conn = bpf_map_lookup_elem(&early, &tuple);
+		if (conn) {
+			__u32 seq = egress ? packet->ack : packet->seq, ahead = seq - conn->stream[0].seq + (1 << 20);
+			struct conn *adopted = 0;
+
+			if (ahead < 2 << 20)
+				adopted = bpf_sk_storage_get(&sockets, sk, conn, BPF_SK_STORAGE_GET_F_CREATE);
+			bpf_map_delete_elem(&early, &tuple);
+			if (adopted)
+				return adopted;
+		}
+		if (!packet->length)
+			return 0;
+		fresh.fresh = tcp && !tcp->bytes_received && tcp->bytes_acked <= 1;
+	}
+	fresh.owner = owner_of(sk, &tuple);
+	fresh.peer = peer_of(&tuple);
+	/* On the host network the header already carries the backend while the socket keeps the service's address. */
+	if (egress && tuple_of_packet(skb, packet, egress, &header) &&
+	    (!same(&header.remote, &tuple.remote) || header.remote_port != tuple.remote_port)) {
+		fresh.actual = header.remote;
+		fresh.actual_port = header.remote_port;
+	}
+	if (listening) {
+		bpf_map_update_elem(&early, &tuple, &fresh, BPF_ANY);
+		return bpf_map_lookup_elem(&early, &tuple);
+	}
+	conn = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!conn)
+		count(FULL_SOCKETS);
+	return conn;
+}
+
+/* Which protocol, and which way do requests go? True: known now. */
+static __always_inline bool recognise(struct __sk_buff *skb, struct conn *conn, const struct packet *packet, bool egress)
+{
+	__u32 n = packet->length > 8 ? 8 : packet->length;
+	bool request;
+	__u64 w = 0;
+
+	barrier_var(n);
+	if (n < 1 || n > 8 || bpf_skb_load_bytes(skb, packet->payload, &w, n))
+		return false;
+	request = http_request_begins(w, n);
+	if (!request && !(!conn->fresh && http_response_begins(w, n))) {
+		if (conn->fresh)
+			conn->protocol = PROTOCOL_OTHER;
+		return false;
+	}
+	conn->protocol = PROTOCOL_HTTP;
+	conn->requests = egress == request;
+	if (!conn->fresh) {
+		conn->stream[0].state = conn->stream[1].state = STREAM_LOST;
+		conn->stream[0].flags |= STREAM_GAP;
+		conn->stream[1].flags |= STREAM_GAP;
+	}
+	return true;
+}
+
+/* Bytes seen before are cut off, bytes missing are accounted for. False: nothing new. */
+static __always_inline bool in_order(struct stream *stream, struct packet *packet)
+{
+	__s32 ahead = packet->seq - stream->seq;
+	__u32 next = packet->seq + packet->length;
+
+	if (unlikely(!(stream->flags & STREAM_SEEN))) {
+		stream->flags |= STREAM_SEEN;
+	} else if (unlikely(ahead < 0)) {
+		if (packet->length <= -(__u32)ahead)
+			return false;
+		packet->payload += -(__u32)ahead;
+		packet->length -= -(__u32)ahead;
+	} else if (unlikely(ahead > 0)) {
+		if ((stream->state == STREAM_BODY || stream->state == STREAM_PART) && stream->left >= ahead) {
+			stream->left -= ahead; /* inside a body: comes late, and says nothing */
+		} else if (stream->state != STREAM_REST) {
+			if (stream->state != STREAM_LOST)
+				count(UNPARSED_GAP);
+			stream->state = STREAM_LOST;
+			stream->flags |= STREAM_GAP;
+		}
+	}
+	stream->seq = next;
+	return true;
+}
+
+static __always_inline int tap(struct __sk_buff *skb, void *table, bool egress)
+{
+	__u64 cost = cost_begin();
+	struct packet packet;
+	struct stream *stream;
+	struct bpf_sock *sk;
+	struct conn *conn;
+	bool turn, ends;
+
+	if (!read_packet(skb, &packet))
+		return leave(skb, egress, cost);
+	if (packet.protocol == IPPROTO_UDP) {
+		if (!egress)
+			dns(skb, &packet);
+		return leave(skb, egress, cost);
+	}
+	if (!packet.length && !(packet.flags & (FLAG_FIN | FLAG_RST)))
+		return leave(skb, egress, cost);
+	sk = skb->sk;
+	if (!sk)
+		return leave(skb, egress, cost);
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return leave(skb, egress, cost);
+	conn = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (unlikely(!conn)) {
+		conn = new_conn(skb, sk, &packet, egress);
+		if (!conn)
+			return leave(skb, egress, cost);
+	}
+	if (conn->protocol == PROTOCOL_OTHER)
+		return leave(skb, egress, cost);
+
+	stream = &conn->stream[egress];
+	skb->cb[CB_COST_LOW] = cost;
+	skb->cb[CB_COST_HIGH] = cost >> 32;
+	/* A FIN counts once everything before it has been seen. */
+	ends = packet.flags & FLAG_RST ||
+	       (packet.flags & FLAG_FIN && (!packet.length || packet.seq + packet.length == stream->seq ||
+					    packet.seq == stream->seq) && !((__s32)(packet.seq - stream->seq) > 0));
+	skb->cb[CB_FLAGS] = ends ? packet.flags & (FLAG_FIN | FLAG_RST) : 0;
+	if (packet.length && in_order(stream, &packet)) {
+		turn = conn->last != egress + 1;
+		if (turn)
+			conn->last = egress + 1;
+		if (conn->protocol == PROTOCOL_UNKNOWN) {
+			if ((!turn && !conn->fresh) || !recognise(skb, conn, &packet, egress))
+				goto over;
+		}
+		/* Answered before its body was sent, and the client has heard it: the body may never come. */
+		if (unlikely(stream->state == STREAM_BODY && turn && conn->requests == egress && conn->pushed == conn->popped))
+			stream->state = STREAM_LOST;
+		if (stream->state == STREAM_REST || conn->tunnel || (stream->state == STREAM_LOST && !turn))
+			goto over;
+		if (stream->state == STREAM_BODY || stream->state == STREAM_PART) {
+			if (packet.length < stream->left) {
+				stream->left -= packet.length;
+				goto over;
+			}
+			packet.payload += stream->left;
+			packet.length -= stream->left;
+			stream->left = 0;
+			if (conn->requests == egress)
+				request_continues(conn, stream, bpf_ktime_get_ns(), 0);
+			stream->state = stream->state == STREAM_BODY ? STREAM_START : HTTP_CHUNK_SIZE;
+			if (!packet.length)
+				goto over;
+		}
+		skb->cb[CB_OFFSET] = packet.payload;
+		bpf_tail_call(skb, table, conn->requests == egress ? PARSER_HTTP_REQUEST : PARSER_HTTP_RESPONSE);
+	}
+over:
+	if (unlikely(ends))
+		bpf_tail_call(skb, table, PARSER_END);
+	return leave(skb, egress, cost);
+}
+
+SEC("cgroup_skb/ingress")
+int tap_in(struct __sk_buff *skb)
+{
+	return tap(skb, &parsers_in, false);
+}
+
+SEC("cgroup_skb/egress")
+int tap_out(struct __sk_buff *skb)
+{
+	return tap(skb, &parsers_out, true);
+}
+
+#include "sweep.h"

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the programs share among themselves and with user space (node_agent/appstatus_agent/kernel/rows.py). */
+#ifndef APPSTATUS_TYPES_H
+#define APPSTATUS_TYPES_H
+
+#include <linux/types.h>
+
+/* Network order; IPv4 as ::ffff:a.b.c.d. */
+union addr {
+	__u8 bytes[16];
+	__u32 words[4];
+	__u64 halves[2];
+};
+
+/* A socket's ends as the socket (not a NATed packet) names them. Ports in host order. */
+struct tuple {
+	union addr local;
+	union addr remote;
+	__u16 local_port;
+	__u16 remote_port;
+	__u32 zero;
+};
+
+#define OWNER_V1 (1ULL << 63)
+#define OWNER_UNKNOWN 0ULL
+
+enum direction { OUTBOUND, INBOUND };
+enum protocol { PROTOCOL_UNKNOWN, PROTOCOL_HTTP, PROTOCOL_OTHER = 255 };
+enum peer { PEER_NONE, PEER_LOCAL, PEER_CLUSTER, PEER_OUTSIDE, PEER_KUBELET, PEER_SCRAPE };
+enum status { STATUS_1XX, STATUS_5XX = 4, STATUS_RESET, STATUS_CLOSED, STATUS_OVERDUE, STATUS_UNKNOWN, STATUSES };
+
+#define BUCKETS 25
+
+struct series_key {
+	__u64 owner;
+	union addr destination;
+	union addr actual;
+	__u16 destination_port;
+	__u16 actual_port;
+	__u8 direction;
+	__u8 protocol;
+	__u8 peer;
+	__u8 folded;
+};
+
+/* One value per series with every bucket inside: one lookup and a few atomic adds per request. Not per CPU: such maps
+ * multiply by *possible* CPUs. */
+struct request_series {
+	__u64 ended[STATUSES];
+	__u64 latency[BUCKETS];
+	__u64 latency_sum;
+	__u64 last_used;
+	__u32 in_flight;
+	__u32 sweep;
+};
+
+struct tcp_series {
+	__u64 connects;
+	__u64 failed;
+	__u64 connect_time;
+	__u64 accepted;
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u64 retransmits;
+	__s64 active;
+	__u64 rtt_sum;
+	__u32 rtt_count;
+	__u32 sweep;
+	__u64 last_used;
+};
+
+/* A destination is counted against its owner's budget once, whatever protocol; `backends` bounds the actual addresses. */
+struct destination_key {
+	__u64 owner;
+	union addr ip;
+	__u16 port;
+	__u8 zero[6];
+};
+
+#define BACKENDS_PER_DESTINATION 64
+
+/* The service address is not what answers: from conntrack in the host's network namespace. */
+struct nat_target {
+	union addr ip;
+	__u16 port;
+	__u8 zero[6];
+};
+
+struct network {
+	__u32 prefix_bits;
+	union addr ip;
+};
+enum network_class { NETWORK_CLUSTER = 1, NETWORK_NODE = 2 };
+
+/* ---- request state of a socket ---- */
+
+#define PIPELINE 4 /* requests in flight on one connection whose start is remembered (a power of two) */
+
+/* A slot of conn.start: time of the request's last byte so far << 8 | flags. 2^56 ns are 833 days; differences are taken modulo. */
+#define SLOT_PEER 7
+#define SLOT_HEAD (1 << 3)
+#define SLOT_CONNECT (1 << 4)
+#define SLOT_OVERDUE (1 << 5)
+#define SLOT_VALID (1 << 7)
+
+/* One direction's place in its byte stream. Written by that direction's hook only: ingress and egress of one socket run
+ * on different CPUs at once. */
+struct stream {
+	__u32 seq; /* next expected */
+	__u8 state; /* below STREAM_BODY: the protocol's parser's own */
+	__u8 flags;
+	__u16 digits; /* parser: of a number met so far */
+	__u64 left; /* bytes still to skip, or the number */
+};
+#define STREAM_SLOT 1 /* the request being received owns a slot */
+#define STREAM_GAP 2 /* messages may have been missed since the last one understood */
+#define STREAM_SEEN 4 /* seq is valid */
+
+/* States in which no parser needs to run: the tap passes by these bytes without reading them. */
+enum stream_state {
+	STREAM_START, /* before the first byte of a message */
+	STREAM_BODY = 64, /* `left` bytes to skip, then START */
+	STREAM_PART, /* `left` bytes to skip, then the parser goes on */
+	STREAM_REST, /* nothing more to read: until close, or a tunnel */
+	STREAM_LOST, /* the next segment after a turn of the conversation may begin a message */
+};
+
+/* Socket storage, made with the first payload. At most 120 bytes: 64 + 8 of the kernel's own fit it into a 192-byte slab
+ * object (ebpf-practice: 100,000 idle connections must stay cheap). */
+struct conn {
+	__u64 owner;
+	union addr actual;
+	__u16 actual_port;
+	__u8 protocol;
+	__u8 requests; /* hook direction that carries requests: 0 ingress, 1 egress */
+	__u8 peer; /* class of the remote address */
+	__u8 lookups; /* of the NAT mapping still allowed */
+	__u8 last; /* hook direction of the last payload + 1 */
+	__u8 fresh; /* seen from its first byte on */
+	__u8 tunnel; /* not HTTP any more: set by the responses' side, read by the requests' side */
+	__u8 closed; /* pending requests have been ended */
+	__u16 reserved;
+	__u32 id; /* of its entries in `messages` */
+	__u32 pushed; /* requests begun: written by the requests' side */
+	__u32 popped; /* requests ended: written by the responses' side */
+	__u64 start[PIPELINE];
+	struct stream stream[2]; /* by hook direction */
+};
+
+/* ---- ring buffer ---- */
+
+enum event_kind { EVENT_EXEC = 1, EVENT_EXIT, EVENT_OOM, EVENT_LISTEN, EVENT_LISTEN_END, EVENT_CGROUP_MADE, EVENT_CGROUP_GONE, EVENT_DNS };
+
+struct event {
+	__u64 at;
+	__u64 owner;
+	__u64 owner_v1;
+	__u32 pid;
+	__u16 kind;
+	__u16 length; /* of data */
+	__u32 number; /* exit code, network namespace, hierarchy */
+	__u16 port;
+	__u16 zero;
+	/* data: comm, address, path or payload */
+};
+
+#define EVENT_DATA 512
+
+/* Found by the task_file iterator at start. */
+struct found_socket {
+	__u64 owner;
+	union addr local;
+	union addr remote;
+	__u16 local_port;
+	__u16 remote_port;
+	__u32 netns;
+	__u32 pid;
+	__u8 state;
+	__u8 zero[7];
+};
+
+/* ---- counters: index into map `counters` ---- */
+
+enum counter {
+	LOST_EVENTS,
+	LOST_DNS,
+	FULL_REQUESTS,
+	FULL_TCP,
+	FULL_CONNECTIONS,
+	FULL_DESTINATIONS,
+	FULL_SOCKETS,
+	FULL_LISTENERS,
+	UNPARSED_GAP, /* bytes missing where a message begins */
+	UNPARSED_PIPELINE, /* more requests in flight than slots: counted, without latency */
+	UNPARSED_MESSAGE, /* kept part of a cut header was pushed out */
+	UNPARSED_SEGMENT, /* more messages in one segment than one run may read */
+	UNPARSED_BUSY, /* no scratch buffer */
+	UNPARSED_READ, /* bytes that cannot be read (beyond 64 KiB on old kernels) */
+	UNPARSED_HEADERS, /* IP or IPv6 extension headers not followed */
+	UNKNOWN_OWNER,
+	FOLDED,
+	COUNTERS
+};
+
+/* Run time: one run in 1,024 is measured. */
+enum program { PROGRAM_INGRESS, PROGRAM_EGRESS, PROGRAM_TCP, PROGRAM_PROCESS, PROGRAMS };
+struct cost {
+	__u64 ns;
+	__u64 runs;
+};
+
+#endif
