@@ -6,6 +6,7 @@ it says Unknown.
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ class _Track:
 
     query: queries.Query
     ring: Ring
-    have_from: int = 0
+    have_from: int = sys.maxsize
     have_to: int = -1
 
 

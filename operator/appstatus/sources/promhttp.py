@@ -88,26 +88,29 @@ class Connection:
             status, body = self._post(path, form, deadline)
         except requests.exceptions.ConnectionError as error:
             if isinstance(error, requests.exceptions.ConnectTimeout):
-                raise QueryFailed("unreachable", f"no connection within {CONNECT_TIMEOUT:g} s") from error
+                raise self._unreachable(f"no connection within {CONNECT_TIMEOUT:g} s") from error
             # A keep-alive connection that the server closed a moment ago is not an outage: once more, on a new one.
             if "Connection aborted" not in str(error) or time.monotonic() >= deadline:
-                raise QueryFailed("unreachable", _brief(error)) from error
+                raise self._unreachable(_brief(error)) from error
             try:
                 status, body = self._post(path, form, deadline)
             except requests.exceptions.RequestException as again:
-                raise QueryFailed("unreachable", _brief(again)) from again
+                raise self._unreachable(_brief(again)) from again
         except requests.exceptions.Timeout as error:
             raise QueryFailed("timeout", f"no answer within {timeout:.0f} s") from error
         except requests.exceptions.RequestException as error:
-            raise QueryFailed("unreachable", _brief(error)) from error
+            raise self._unreachable(_brief(error)) from error
         return _result(status, body, kind)
+
+    def _unreachable(self, reason: str) -> QueryFailed:
+        return QueryFailed("unreachable", f"{self.endpoint.url}: {reason}")
 
     def _post(self, path: str, form: dict[str, str], deadline: float) -> tuple[int, bytes]:
         # requests' time-out is per read: a server that drips one byte at a time is only stopped by looking at the clock.
         left = max(deadline - time.monotonic(), 0.1)
         with self._session.post(
             self._connect.url + path,
-            data={**form, "timeout": f"{left:.1f}s"},
+            data={**form, "timeout": f"{left * 1000:.0f}ms"},
             headers=self._connect.headers,
             auth=self._connect.auth,
             timeout=(min(CONNECT_TIMEOUT, left), left),
