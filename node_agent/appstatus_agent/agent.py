@@ -34,6 +34,7 @@ from .traffic import Traffic, host_port
 log = logging.getLogger(__name__)
 
 WALK_SECONDS = 15.0  # safety net: events from the kernel tell of new containers long before
+WALK_WITHOUT_EVENTS_SECONDS = 2.0  # where no event tells of them
 WALK_PAUSE_SECONDS = 0.2  # between two walks, however many events ask for one
 NAME_RETRY_SECONDS = 0.1
 IDLE_SECONDS = 1.0
@@ -107,6 +108,8 @@ class Agent:
             poller.register(self._kernel.event_fd, select.POLLIN)
             self._translator.start()
         walked = time.monotonic()
+        told_of_starts = self.features.is_on("processes") or self.features.is_on("cgroups")
+        walk_every = WALK_SECONDS if told_of_starts else WALK_WITHOUT_EVENTS_SECONDS
         while not self._stopping.is_set():
             soon = self._walk_wanted or self.registry.pending or self.registry.strangers
             poller.poll(1000 * (NAME_RETRY_SECONDS if soon else IDLE_SECONDS))
@@ -117,7 +120,7 @@ class Agent:
                 for event in new:
                     self._take(event, now)
             wanted = self._walk_wanted or self.registry.strangers
-            if now - walked >= WALK_SECONDS or (wanted and now - walked >= WALK_PAUSE_SECONDS):
+            if now - walked >= walk_every or (wanted and now - walked >= WALK_PAUSE_SECONDS):
                 self._walk(now)
                 walked = now
             elif self.registry.pending:

@@ -1,0 +1,72 @@
+"""The page that Prometheus reads, as promtool and a plain client see it."""
+
+import gzip
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+from appstatus_agent.metrics import METRICS
+from fake_node import find, needs_root, node_with_agent
+
+pytestmark = [pytest.mark.bpf, pytest.mark.skipif(needs_root(), reason="loads BPF programs: needs root")]
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory):
+    with node_with_agent(tmp_path_factory.mktemp("node"), port=10393) as (_, agent):
+        yield agent
+
+
+def test_promtool_finds_no_fault(agent):
+    checked = subprocess.run(["promtool", "check", "metrics"], input=agent.page(), capture_output=True, text=True)
+    # The duration histograms end in _total: the name is coroot-node-agent's.
+    complaints = [line for line in checked.stderr.splitlines() if "requests_duration_seconds_total" not in line]
+    assert complaints == []
+
+
+def test_every_series_is_documented_and_names_the_machine(agent):
+    lines = [line for line in agent.page().splitlines() if not line.startswith("#")]
+    for line in lines:
+        name = line.partition("{")[0]
+        family = name if name in METRICS else name.rpartition("_")[0]
+        assert family in METRICS, name
+        assert 'machine_id="' in line
+    assert len({line.split('machine_id="')[1].split('"')[0] for line in lines}) == 1
+
+
+def test_it_is_compressed_only_when_asked_for(agent):
+    request = urllib.request.Request(f"{agent.url}/metrics", headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert b"node_info" in gzip.decompress(answer.read())
+    with urllib.request.urlopen(f"{agent.url}/metrics") as answer:
+        assert answer.headers["Content-Encoding"] is None
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+
+
+def test_health_and_other_paths(agent):
+    with urllib.request.urlopen(f"{agent.url}/healthz") as answer:
+        assert answer.status == 200
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{agent.url}/")
+
+
+def test_every_feature_says_whether_it_is_on(agent):
+    for line in agent.page().splitlines():
+        if line.startswith("appstatus_agent_feature{"):
+            assert line.endswith(" 1") == ('reason=""' in line), line
+
+
+def test_figures_of_the_node(agent):
+    page = agent.page()
+    assert find(page, "node_uptime_seconds")[0] == pytest.approx(float(Path("/proc/uptime").read_text().split()[0]), abs=30)
+    assert find(page, "node_resources_cpu_logical_cores") == [float(subprocess.check_output(["nproc", "--all"]))]
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    assert find(page, "node_resources_memory_total_bytes") == [total]
+
+
+def test_memory_when_idle(agent):
+    status = Path(f"/proc/{agent.process.pid}/status").read_text()
+    resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    assert resident < 64 * 1024
