@@ -11,6 +11,9 @@ from appstatus.inspections.table import BY_ID, Check
 from appstatus.model.series import F64
 from appstatus.model.world import Application, World
 
+# Seconds without a sample of any agent after which nothing can be said.
+STALE = 90.0
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -88,6 +91,9 @@ class Judge:
         by = override.by
         if override.disabled:
             return CheckResult(check_id, check.area, "skip", evidence="disabled", overridden_by=by)
+        gap = self._gap(check)
+        if gap and not any(f.failed for f in findings):
+            return CheckResult(check_id, check.area, "unknown", threshold=threshold, evidence=gap, overridden_by=by)
         if not findings:
             return CheckResult(check_id, check.area, "skip", threshold=threshold, overridden_by=by)
         known = [f for f in findings if f.value is not None]
@@ -109,6 +115,15 @@ class Judge:
         if worst is None:
             return CheckResult(check_id, check.area, "unknown", threshold=threshold, evidence="no fresh data", overridden_by=by)
         return CheckResult(check_id, check.area, "pass", worst.value, threshold, overridden_by=by)
+
+    def _gap(self, check: Check) -> str:
+        """Why nothing can be said, empty if it can: a query that failed, or agents of which nothing is heard."""
+        failed = next((q for q in check.needs if q in self.world.missing), None)
+        if failed is not None:
+            return f"query {failed} failed: {self.world.missing[failed]}"
+        if check.needs and (self.world.newest is None or self.world.now - self.world.newest > STALE):
+            return "no fresh data of any agent"
+        return ""
 
 
 def _beyond(check: Check, values: F64, threshold: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

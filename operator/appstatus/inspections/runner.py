@@ -1,9 +1,9 @@
 """All checks on all applications."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from appstatus.api.names import AppKey
+from appstatus.api.policy import Policy
 from appstatus.api.settings import Settings
 from appstatus.inspections import cpu, dependencies, instances, memory, network, objectives
 from appstatus.inspections.judge import Judge
@@ -17,12 +17,6 @@ _AREAS: tuple[Callable[[Judge], list[CheckResult]], ...] = (
     network.inspect,
     dependencies.inspect,
 )
-
-
-class Policy(Protocol):
-    """What ``api.policy.Policy`` says of checks."""
-
-    def settings(self, app: AppKey) -> Settings: ...
 
 
 def run(

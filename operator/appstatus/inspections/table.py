@@ -29,6 +29,7 @@ class Check:
     kind           ``gauge``: every known sample of the last ``sustained_for`` seconds is beyond the threshold;
                    ``count``: what was counted in the last ``sustained_for`` seconds is beyond it;
                    ``state``: what the API server says has held for so long; ``slo``: judged by the SLO evaluation
+    needs          queries (``model.queries``) without which it is unknown
     """
 
     id: str
@@ -41,6 +42,7 @@ class Check:
     kind: Literal["gauge", "count", "state", "slo"]
     description: str
     todo: str
+    needs: tuple[str, ...] = ()
 
     @property
     def page(self) -> str:
@@ -98,6 +100,7 @@ CHECKS: tuple[Check, ...] = (
         "count",
         "Restarts of any one container within the last hour.",
         "Read the log of the container's previous run (`kubectl logs --previous`) and its exit reason.",
+        ("container_restarts",),
     ),
     Check(
         "CPUContainer",
@@ -110,6 +113,7 @@ CHECKS: tuple[Check, ...] = (
         "gauge",
         "CPU usage of a container in percent of its limit. Containers without a limit are not judged.",
         "Raise the limit, add replicas, or find what burns the CPU (profile, last release, request rate).",
+        ("container_cpu_usage",),
     ),
     Check(
         "CPUNode",
@@ -122,6 +126,7 @@ CHECKS: tuple[Check, ...] = (
         "gauge",
         "CPU usage of a node on which the application runs, in percent of all its cores; idle and I/O wait left out.",
         "Find the largest consumer on the node; give it a limit, or move it.",
+        ("node_cpu_usage",),
     ),
     Check(
         "CPUThrottling",
@@ -134,6 +139,7 @@ CHECKS: tuple[Check, ...] = (
         "gauge",
         "Seconds per second for which a container was kept from running by its own CPU limit.",
         "Raise or remove the CPU limit; if usage per request grew with a release, look there.",
+        ("container_cpu_throttled",),
     ),
     Check(
         "CPUDelay",
@@ -147,6 +153,7 @@ CHECKS: tuple[Check, ...] = (
         "Share of the time in which a container was ready to run that it spent waiting for a CPU: delay / (delay + usage). "
         "Waits of less than 0.1 s/s in all, and those that its own limit explains (throttling), do not count.",
         "Something else on the node takes the CPU: see CPUNode and the noisy neighbour that the diagnosis names; set CPU requests.",
+        ("container_cpu_delay", "container_cpu_usage"),
     ),
     Check(
         "MemoryOOM",
@@ -159,6 +166,7 @@ CHECKS: tuple[Check, ...] = (
         "count",
         "Processes of the application that the kernel killed for want of memory within the last hour.",
         "Raise the memory limit if the growth is wanted; else look for the leak (MemoryLeakPercent, heap dumps).",
+        ("container_oom_kills",),
     ),
     Check(
         "MemoryContainer",
@@ -171,6 +179,7 @@ CHECKS: tuple[Check, ...] = (
         "gauge",
         "Resident memory of a container in percent of its limit; page cache left out. Containers without a limit are not judged.",
         "Raise the limit before the kernel kills the process, or reduce what is held in memory.",
+        ("container_memory_rss",),
     ),
     Check(
         "MemoryLeakPercent",
@@ -185,6 +194,7 @@ CHECKS: tuple[Check, ...] = (
         "last hour (a restart begins anew). Growth that has stopped, or that is less than 5 % of the limit (50 MiB without "
         "one), does not count.",
         "Compare heap profiles of now and an hour ago; a restart buys time.",
+        ("container_memory_rss",),
     ),
     Check(
         "NetworkRTT",
@@ -197,6 +207,7 @@ CHECKS: tuple[Check, ...] = (
         "gauge",
         "Mean smoothed TCP round-trip time to an upstream application in the cluster.",
         "See which pairs of nodes are slow; look at the network between them and at CPU pressure on either end.",
+        ("tcp_rtt",),
     ),
     Check(
         "NetworkRTTExternal",
@@ -209,6 +220,7 @@ CHECKS: tuple[Check, ...] = (
         "gauge",
         "Mean smoothed TCP round-trip time to a service outside the cluster.",
         "Ask the provider; look at the egress path (NAT, proxy).",
+        ("tcp_rtt",),
     ),
     Check(
         "NetworkTCPConnections",
@@ -221,6 +233,7 @@ CHECKS: tuple[Check, ...] = (
         "count",
         "Share of connection attempts to an upstream that failed within the last two minutes, if at least three did.",
         "Is the upstream up and listening, is it behind its Service, does a NetworkPolicy forbid it?",
+        ("tcp_failed_connects", "tcp_connects"),
     ),
     Check(
         "NetworkRetransmits",
@@ -233,6 +246,7 @@ CHECKS: tuple[Check, ...] = (
         "count",
         "Share of the segments sent to an upstream within the last five minutes that had to be sent again, if at least ten were.",
         "Packet loss or an overloaded receiver: compare pairs of nodes, look at interface errors and softirq load.",
+        ("tcp_retransmits",),
     ),
     Check(
         "DependencyErrors",
@@ -246,6 +260,7 @@ CHECKS: tuple[Check, ...] = (
         "Share of the requests to an upstream that failed within the last minute, if at least five did: 5xx, failed, or never "
         "answered.",
         "Look at the upstream named here first (`kubectl get appstatus`).",
+        ("http_out",),
     ),
     Check(
         "DependencyLatency",
@@ -258,6 +273,7 @@ CHECKS: tuple[Check, ...] = (
         "gauge",
         "Mean latency of the requests to an upstream as a multiple of its own median before, if at least 10 ms were added.",
         "Look at the upstream named here first (`kubectl get appstatus`).",
+        ("http_out_seconds", "http_out_timed"),
     ),
     Check(
         "DeploymentStatus",

@@ -7,18 +7,17 @@ or a call fails. The numbers are means over many requests, with noise.
 from dataclasses import dataclass, field
 
 import numpy as np
-from worlds import BAD_STEPS, T, application, connection, instance, key, series, traffic, world
-
 from appstatus.api.names import AppKey
 from appstatus.model.series import F64
 from appstatus.model.world import Application, Connection, World
+from worlds import BAD_STEPS, T, application, connection, instance, key, series, traffic, world
 
 
 @dataclass
 class Service:
-    """``own``, ``fail``: seconds and share before; ``slow``, ``failing``: during (None: as before). ``calls``: name -> calls per request.
+    """``own``, ``fail``: seconds and share before; ``slow``, ``failing``: during (None: as before). ``calls``: per request.
 
-    net, net_during: seconds on the way to it. seen: its server's side is known. silent: its failures are requests without an answer.
+    net, net_during: seconds on the way to it. seen: its server side is known. silent: its failures get no answer.
     """
 
     own: float = 0.010
@@ -36,7 +35,9 @@ class Service:
     arrays: dict[str, F64] = field(default_factory=dict)  # of the edges into it
 
 
-def simulate(services: dict[str, Service], entry: str, rate: float = 20.0, surge: float = 1.0, noise: float = 0.05, seed: int = 1) -> World:
+def simulate(
+    services: dict[str, Service], entry: str, rate: float = 20.0, surge: float = 1.0, noise: float = 0.05, seed: int = 1
+) -> World:
     """World in which users send ``rate`` requests/s to ``entry``."""
     rng = np.random.default_rng(seed)
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-
 from appstatus.api.names import AppKey, ObjectRef
 from appstatus.model.facts import Change
 from appstatus.model.series import F64

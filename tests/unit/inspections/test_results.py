@@ -1,0 +1,140 @@
+"""What holds for every check: settings, the SLO checks, and that no input makes it crash or accuse anybody."""
+
+import numpy as np
+import pytest
+from appstatus.api.names import EXTERNAL, AppKey
+from appstatus.api.objective import Objective
+from appstatus.api.policy import AppPolicy, Policy
+from appstatus.api.scope import Scope
+from appstatus.api.settings import Exclusion, Override, Settings
+from appstatus.inspections import run
+from appstatus.inspections.table import AREAS, BY_ID, CHECKS
+from appstatus.model.queries import BY_ID as QUERIES
+from appstatus.model.world import Node, World
+from appstatus.slo.status import SLOStatus
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import NOW, T, application, connection, container, instance, key, series, traffic, world
+
+CART = key("cart")
+
+
+def policy(settings_of_cart: Settings) -> Policy:
+    return Policy(Scope((), {}), {CART: AppPolicy(CART, "default", "application", (), settings_of_cart)}, {}, {})
+
+
+def hot(values: float = 0.9) -> World:
+    made = container(cpu_usage=series(values), cpu_limit=series(1.0))
+    return world([application(CART, [instance("cart-a", containers=[made])])])
+
+
+def cpu(made: World, settings_of_cart: Settings) -> tuple[str, float | None, str]:
+    found = next(r for r in run(made, policy(settings_of_cart), NOW)[CART] if r.id == "CPUContainer")
+    return found.outcome, found.threshold, found.overridden_by
+
+
+def test_another_threshold_holds_and_its_owner_is_named() -> None:
+    overridden = Settings({"CPUContainer": Override(95.0, False, "shop/runs-hot")})
+    assert cpu(hot(), overridden) == ("pass", 95.0, "shop/runs-hot")
+
+
+def test_a_disabled_check_is_skipped_and_its_owner_named() -> None:
+    outcome, _, by = cpu(hot(), Settings({"CPUContainer": Override(disabled=True, by="shop/runs-hot")}))
+    assert (outcome, by) == ("skip", "shop/runs-hot")
+
+
+def test_a_threshold_of_a_project_has_no_override_to_name() -> None:
+    assert cpu(hot(), Settings({"CPUContainer": Override(95.0)})) == ("pass", 95.0, "")
+
+
+def test_an_excluded_node_is_not_judged() -> None:
+    made = hot()
+    made.nodes["node-1"] = Node("node-1", True, cpu_cores=4, cpu_usage=series(0.99))
+    excluded = Settings(nodes=(Exclusion("node-*", "shop/quiet"),))
+    found = {r.id: r for r in run(made, policy(excluded), NOW)[CART]}
+    assert found["CPUNode"].outcome == "skip"
+
+
+def test_external_services_are_not_inspected() -> None:
+    outside = AppKey("", EXTERNAL, "example.org:443")
+    made = world([application(CART), application(outside)], [connection(CART, outside)])
+    assert set(run(made, None, NOW)) == {CART}
+
+
+def status(indicator: str, state: str, sli: float | None) -> SLOStatus:
+    objective = Objective(id=indicator, app=CART, indicator=indicator, ratio=0.99, window=86400.0, tiers=(), outage=None)  # type: ignore[arg-type]
+    return SLOStatus(objective, state, sli, None, 0.0, None, (), 0.0, 0.0, None, 0.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        ("Met", "pass"), ("Outage", "fail"), ("FastBurn", "fail"), ("SlowBurn", "fail"), ("Exhausted", "fail"), ("Pending", "skip"),
+        ("NoData", "unknown"),
+    ],
+)  # fmt: skip
+def test_slo_checks_say_what_the_evaluation_says(state: str, outcome: str) -> None:
+    found = run(world([application(CART)]), None, NOW, {CART: [status("availability", state, 0.97)]})[CART]
+    slo = [r for r in found if r.area == "slo"]
+    assert [(r.id, r.outcome, r.value, r.threshold) for r in slo] == [("SLOAvailability", outcome, 97.0, 99.0)]
+
+
+def test_of_several_objectives_the_worst_is_shown() -> None:
+    statuses = [status("latency", "Met", 0.999), status("latency", "FastBurn", 0.95), status("latency", "NoData", None)]
+    found = run(world([application(CART)]), None, NOW, {CART: statuses})[CART]
+    assert [(r.id, r.value) for r in found if r.area == "slo"] == [("SLOLatency", 95.0)]
+
+
+def test_the_table_is_consistent() -> None:
+    assert len(BY_ID) == len(CHECKS)
+    for check in CHECKS:
+        assert check.area in AREAS
+        assert all(query in QUERIES for query in check.needs), check.id
+
+
+def test_every_check_gives_one_result_per_application() -> None:
+    found = run(world([application(CART)]), None, NOW)[CART]
+    assert sorted(r.id for r in found) == sorted(c.id for c in CHECKS if c.kind != "slo")
+    assert all(r.area == BY_ID[r.id].area for r in found)
+
+
+def healthy() -> World:
+    made = container(
+        cpu_usage=series(0.3), cpu_limit=series(1.0), cpu_delay=series(0.01), cpu_throttled=series(0.0),
+        memory_rss=series(1e8), memory_limit=series(2e8), oom_kills=series(0.0), restarts=series(0.0),
+    )  # fmt: skip
+    calls = connection(
+        CART, key("redis"), traffic({"2xx": series(10.0), "5xx": series(0.0)}, mean=series(0.01)),
+        connects=series(1.0), failed_connects=series(0.0), connect_time=series(0.001), active=series(3.0),
+        retransmits=series(0.0), rtt=series(0.0005), bytes_sent=series(1e4), bytes_received=series(1e4),
+    )  # fmt: skip
+    return world([application(CART, [instance("cart-a", containers=[made])]), application(key("redis"))], [calls])
+
+
+def test_nothing_fails_in_a_healthy_world() -> None:
+    assert {r.outcome for r in run(healthy(), None, NOW)[CART]} <= {"pass", "skip"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_missing_samples_never_crash_and_never_accuse(data: st.DataObject) -> None:
+    made = healthy()
+    gaps = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    share = data.draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]))
+
+    def punch(thing: object) -> None:
+        for name in getattr(thing, "__slots__", ()):
+            value = getattr(thing, name)
+            if isinstance(value, np.ndarray) and value.shape[-1] == T:
+                setattr(thing, name, np.where(gaps.random(T) < share, np.nan, value))
+
+    for app in made.applications.values():
+        for pod in app.instances.values():
+            for held in pod.containers.values():
+                punch(held)
+    for edge in made.connections:
+        punch(edge)
+        punch(edge.traffic)
+        edge.traffic.requests = {s: np.where(gaps.random(T) < share, np.nan, v) for s, v in edge.traffic.requests.items()}
+    outcomes = {r.outcome for results in run(made, None, NOW).values() for r in results}
+    assert "fail" not in outcomes
