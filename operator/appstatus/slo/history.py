@@ -85,7 +85,7 @@ class Level:
 
 
 class History:
-    """Rows for ``capacity`` objectives, doubled when needed; ``step``: the finest resolution, ``span``: the longest window, seconds."""
+    """Rows for ``capacity`` objectives, doubled when needed. ``step``: finest resolution, ``span``: longest window; seconds."""
 
     def __init__(self, step: float, span: float, now: float, capacity: int = 64) -> None:
         self.step = step
@@ -209,4 +209,5 @@ def _running_total(begin: F64, end: F64, amount: F64, edges: NDArray[Any]) -> F6
     totals = np.empty(2 * len(begin))
     totals[1::2] = np.cumsum(amount)
     totals[0::2] = totals[1::2] - amount
-    return np.interp(edges, points, totals)
+    running: F64 = np.interp(edges, points, totals)
+    return running
