@@ -67,7 +67,7 @@ class Agent:
         self._check_sources()
         self._kernel = self._load_kernel(cgroup_root)
         self._translator = None
-        if self._kernel:
+        if self._kernel and (self.features.is_on("requests") or self.features.is_on("tcp")):
             self._translator = Translator(self.features, self._kernel.set_nat, self._kernel.forget_nat)
 
     def _check_sources(self) -> None:
@@ -85,7 +85,7 @@ class Agent:
         """The kernel side, or None when nothing of it can run here; what is missing is said once."""
         try:
             kernel = Kernel.load(Config(cgroup_root=self.registry.trees.v2 or cgroup_root))
-        except (KernelError, NotImplementedError) as error:
+        except KernelError as error:
             self.features.off("kernel", str(error))
             return None
         self.features.on("kernel")
@@ -106,6 +106,7 @@ class Agent:
         if self._kernel:
             self._note_open_sockets()
             poller.register(self._kernel.event_fd, select.POLLIN)
+        if self._translator:
             self._translator.start()
         walked = time.monotonic()
         told_of_starts = self.features.is_on("processes") or self.features.is_on("cgroups")
@@ -192,9 +193,10 @@ class Agent:
             self._names.learn(answer, now)
 
     def _close(self) -> None:
-        if self._kernel:
+        if self._translator:
             self._translator.stop()
-            with self._kernel_lock, self._scrape_lock:
+        if self._kernel:
+            with self._scrape_lock, self._kernel_lock:
                 self._kernel.close()
                 self._kernel = None
 
@@ -257,7 +259,7 @@ class Agent:
             self._traffic.update_tcp(self._kernel.read_tcp())
             counters = self._kernel.counters()
         self._traffic.add(page)
-        lost = {**counters.events_lost, "conntrack": self._translator.lost}
+        lost = {**counters.events_lost, "conntrack": self._translator.lost if self._translator else 0}
         for source, count in lost.items():
             page.add("appstatus_agent_events_lost_total", count, [("source", source)])
         for name, count in counters.map_full.items():
