@@ -38,7 +38,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.networking.error_backoffs = _Endless()
     chosen.networking.connect_timeout = 5.0
     chosen.networking.request_timeout = 60.0
-    chosen.watching.server_timeout = 300.0
+    chosen.watching.server_timeout = 300  # a whole number: the API server refuses 300.0
     chosen.process.ultimate_exiting_timeout = 20.0
     return chosen
 
@@ -74,6 +74,9 @@ class Watch:
         self._cache = cache
         self._stop = stop
         self._beat = time.monotonic()
+        self._started = time.monotonic()
+        self._failing_since: float | None = None
+        self.restarts = 0
         self.synced = threading.Event()
 
     def start(self) -> list[threading.Thread]:
@@ -89,16 +92,27 @@ class Watch:
         """Seconds since the event loop last turned."""
         return time.monotonic() - self._beat
 
+    def failing(self) -> float:
+        """Seconds since which it has not stayed up for a minute; 0 if it has."""
+        if self._failing_since is None or time.monotonic() - self._started > 60.0:
+            return 0.0
+        return time.monotonic() - self._failing_since
+
     def _run(self) -> None:
         self._fill()
         while not self._stop.is_set():
+            self._started = time.monotonic()
             try:
                 asyncio.run(self._operate())
             except Exception:
                 log.exception("Watching ended by itself and starts anew")
             else:
-                if not self._stop.is_set():
-                    log.error("Watching ended by itself and starts anew")
+                if self._stop.is_set():
+                    return
+                log.error("Watching ended by itself and starts anew")
+            self.restarts += 1
+            if self._failing_since is None or time.monotonic() - self._started > 60.0:
+                self._failing_since = time.monotonic()
             self._stop.wait(2.0)
 
     async def _operate(self) -> None:
