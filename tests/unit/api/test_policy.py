@@ -42,7 +42,7 @@ def judged(
     workload: Workload | None = None, projects=None, slos=(), overrides=(), namespaces=("shop", "kube-system"), now=NOW
 ) -> AppPolicy:
     workload = workload or Workload(CART)
-    scope = Scope(projects if projects is not None else [project()], dict.fromkeys(namespaces, {}))
+    scope = Scope(projects if projects is not None else [project()], {name: {} for name in namespaces})
     return resolve(scope, slos, overrides, [workload], now).apps[workload.key]
 
 
