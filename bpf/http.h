@@ -24,7 +24,8 @@ enum http_state {
 #define CHUNK 960
 #define CHUNK_PEEK 64 /* at the size of a chunk: its data needs no reading */
 #define BYTES (CARRY + CHUNK)
-#define STEPS 208
+#define STEPS 64 /* in a run */
+#define SCAN 6 /* words looked at in a step */
 
 struct message_key {
 	__u32 conn;
@@ -342,7 +343,7 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 	}
 }
 
-/* One step: eight bytes without a line end, or one line, or one byte of a number, or a body. */
+/* One step: some words without a line end, or one line, or one byte of a number, or a body. */
 static __always_inline void http_step(struct conn *conn, struct stream *stream, struct reading *r,
 				      const struct scratch *scratch, bool request)
 {
@@ -399,16 +400,25 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 		}
 		return;
 	}
-	/* lines */
+	/* the end of the line */
 	{
-		__u64 x = w ^ 0x0a0a0a0a0a0a0a0aULL, found = (x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL;
-		__u32 lf, length;
+		__u32 at = r->at, lf, length;
+		__u64 found = 0;
 
+#pragma unroll
+		for (int i = 0; i < SCAN; i++) {
+			__u64 x = word(scratch, at) ^ 0x0a0a0a0a0a0a0a0aULL;
+
+			found = (x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL;
+			if (found)
+				break;
+			at += 8;
+		}
 		if (!found) {
-			r->at += 8;
+			r->at = at;
 			return;
 		}
-		lf = r->at + (((found & -found) >> 7) * 0x0001020304050607ULL >> 56);
+		lf = at + (((found & -found) >> 7) * 0x0001020304050607ULL >> 56);
 		if (lf >= r->end) {
 			r->at = r->end;
 			return;

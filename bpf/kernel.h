@@ -152,7 +152,8 @@ struct sock {
 };
 
 struct tcp_sock {
-	__u64 bytes_acked;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
 	__u64 bytes_received;
 	__u32 total_retrans;
 	__u32 srtt_us;

@@ -176,7 +176,7 @@ struct found_socket {
 	__u32 netns;
 	__u32 pid;
 	__u8 state;
-	__u8 zero[7];
+	__u8 zero[11];
 };
 
 /* ---- counters: index into map `counters` ---- */

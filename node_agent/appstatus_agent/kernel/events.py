@@ -25,7 +25,7 @@ class ProcessExit(Event):
 
 @dataclass(frozen=True, slots=True)
 class OomKill(Event):
-    """The kernel chose this process as OOM victim; its ProcessExit follows."""
+    """The kernel chose this process as OOM victim; its ProcessExit follows. Below 6.8 only `pid` and `at` are set."""
 
     comm: str
 

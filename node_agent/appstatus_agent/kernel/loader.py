@@ -83,7 +83,12 @@ _SAMPLED = 1024  # one run in so many is measured
 _EVENT = struct.Struct("=QQQIHHIHH")  # struct event
 _CONFIG = struct.Struct("=QQIIII")  # struct config of bpf/maps.h
 
-_OPTIONAL = {"tap": {"sweep_sockets", "sweep_early"}, "tcp": {"walk_connections", "walk_files"}, "process": set()}
+# Programs whose refusal turns off only what they are for.
+_OPTIONAL = {
+    "tap": {"sweep_sockets", "sweep_early"},
+    "tcp": {"walk_connections", "walk_files"},
+    "process": {"process_exec", "process_exit", "oom_victim", "cgroup_made", "cgroup_gone"},
+}
 
 
 def find_objects() -> Path:
@@ -109,10 +114,24 @@ def memory_is_v1() -> bool:
     return False
 
 
+# Each is on, or off with the kernel's reason; none needs another but `requests` for `overdue`, `tcp` for the two below it.
+FEATURES = (
+    "requests",  # HTTP series
+    "dns",  # events.DnsAnswer
+    "overdue",  # `overdue` endings and `in_flight`
+    "tcp",  # TCP series, events.Listen, and requests of sockets that die without a packet
+    "tcp_bytes",  # bytes, retransmits and RTT of connections that are still open
+    "sockets_at_start",  # sockets()
+    "processes",  # events.ProcessExec, ProcessExit
+    "oom",  # events.OomKill
+    "cgroups",  # events.CgroupChange
+)
+
+
 class Kernel:
     """Programs in the kernel, attached by links: they leave with this process, however it ends."""
 
-    features: dict[str, Feature]  # "requests", "dns", "overdue", "tcp", "sockets_at_start", "processes", "cgroups", "oom"
+    features: dict[str, Feature]  # see FEATURES
     event_fd: int  # readable (poll, epoll) when events() has something
 
     def __init__(self, config: Config):
@@ -201,10 +220,57 @@ class Kernel:
             self._feature(("overdue",), error)
 
     def _load_tcp(self, folder: Path, root: Path | None) -> None:
-        self._feature(("tcp", "sockets_at_start"), "not built yet")
+        try:
+            tcp = self._load(folder, "tcp", root)
+            self._links.append(tcp.attach("tcp_state"))
+        except BpfError as error:
+            self._feature(("tcp", "tcp_bytes", "sockets_at_start"), error)
+            return
+        self._feature(("tcp",))
+        try:
+            if "walk_connections" in tcp.refused:
+                raise BpfError(95, tcp.refused["walk_connections"])
+            self._connections = tcp.iterator("walk_connections", self._maps["connections"])
+            self._feature(("tcp_bytes",))
+        except BpfError as error:
+            self._feature(("tcp_bytes",), error)
+        try:
+            if "walk_files" in tcp.refused:
+                raise BpfError(95, tcp.refused["walk_files"])
+            self._sockets = self._walk_files(tcp)
+            self._feature(("sockets_at_start",))
+        except BpfError as error:
+            self._feature(("sockets_at_start",), error)
+
+    def _walk_files(self, tcp: Object) -> np.ndarray:
+        walker = tcp.iterator("walk_files")
+        found = []
+        for kind in (0, 1):  # enum walk: listeners, then connections
+            self._maps["walk_kind"].set(struct.pack("=I", 0), struct.pack("=I", kind))
+            found.append(np.frombuffer(walker.run(), rows.SOCKET))
+        walker.link.destroy()
+        return np.concatenate(found)
 
     def _load_processes(self, folder: Path, root: Path | None) -> None:
-        self._feature(("processes", "cgroups", "oom"), "not built yet")
+        programs = {
+            "processes": ("process_exec", "process_exit"),
+            "oom": ("oom_victim",),
+            "cgroups": ("cgroup_made", "cgroup_gone"),
+        }
+        try:
+            processes = self._load(folder, "process", root)
+        except BpfError as error:
+            self._feature(programs, error)
+            return
+        for feature, names in programs.items():
+            try:
+                for name in names:
+                    if name in processes.refused:
+                        raise BpfError(95, processes.refused[name])
+                    self._links.append(processes.attach(name))
+                self._feature((feature,))
+            except BpfError as error:
+                self._feature((feature,), error)
 
     # ---- reading ----
 

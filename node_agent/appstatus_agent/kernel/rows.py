@@ -93,7 +93,7 @@ SOCKET = np.dtype(
         ("netns", "<u4"),
         ("pid", "<u4"),
         ("state", "u1"),  # TCP_ESTABLISHED = 1, TCP_LISTEN = 10
-        ("pad", "u1", (7,)),
+        ("pad", "u1", (11,)),
     ]
 )
 
