@@ -132,6 +132,7 @@ class Agent:
     def _walk(self, now: float) -> None:
         self._walk_wanted = False
         self.registry.refresh(now)
+        self._listeners.forget(self.registry.has_ended)
         self._listeners.refresh()
         self._names.expire(now)
         near = networks(self._cluster_cidrs)

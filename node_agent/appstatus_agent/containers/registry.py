@@ -1,6 +1,6 @@
 """Registry of the node's containers: cgroup id -> container, and what must outlive a cgroup (restarts, OOM kills).
 
-One thread writes (`refresh`, `refresh_names`, `note_oom_kill`), others only read: every published dict is replaced, never changed.
+One thread writes (`refresh`, `refresh_names`), others only read: every published dict is replaced, never changed.
 """
 
 import logging
@@ -107,6 +107,10 @@ class Registry:
     def knows(self, owner: int) -> bool:
         """Whether the last walk saw this cgroup (it may belong to no container)."""
         return owner in self._by_cgroup
+
+    def has_ended(self, owner: int) -> bool:
+        """Whether this cgroup was known and is gone."""
+        return owner in self._ended
 
     def by_cgroup(self, owner: int) -> Container | None:
         """Container of an owner as the kernel names it, its own cgroup or a nested one; ended ones for ten minutes."""
@@ -263,9 +267,6 @@ class Registry:
                 self._start(group, shown, now)
                 self._tell_once("unnamed", "no log file in %s tells the name of container %s; it is shown as %s, others likewise",
                                 self.names.folder, short, shown)
-
-    def note_oom_kill(self, container: Container) -> None:
-        container.oom_kills += 1
 
     def sample_delay(self) -> None:
         """Take the CPU delay of every running container (reads one small file for each thread)."""

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .addresses import local_addresses
@@ -36,9 +37,9 @@ class Listeners:
         if self._open[listener] <= 0:
             del self._open[listener]
 
-    def forget(self, owners: set[int]) -> None:
-        """Containers that are gone: their processes' ends closed the sockets, but an event may have been lost."""
-        for listener in [listener for listener in self._open if listener.owner in owners]:
+    def forget(self, is_gone: Callable[[int], bool]) -> None:
+        """Drop what owners that are gone listened on: their end closed the sockets, but an event may have been lost."""
+        for listener in [listener for listener in self._open if is_gone(listener.owner)]:
             del self._open[listener]
 
     def refresh(self) -> None:
