@@ -3,15 +3,14 @@
 import hashlib
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from appstatus.api.names import AppKey, ObjectRef
 from appstatus.diagnosis.result import Cause, Diagnosis
 from appstatus.incidents.incident import OPENINGS, Participation
 from appstatus.incidents.machine import step
 from appstatus.incidents.observe import Observed
 from appstatus.incidents.protocol import carry_out
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 T0 = 1_800_000_000.0
 CYCLE = 15.0

@@ -1,0 +1,232 @@
+"""AppStatus.status: what `kubectl get appstatus` shows of one application."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from appstatus.api.conditions import Condition, format_time, merge
+from appstatus.api.fields import Problem
+from appstatus.api.names import AppKey
+from appstatus.diagnosis.result import Diagnosis
+from appstatus.incidents.incident import Participation
+from appstatus.inspections.result import CheckResult
+from appstatus.inspections.table import AREAS
+from appstatus.model.world import Application
+from appstatus.report import checks as inspected
+from appstatus.report import incident as incidents
+from appstatus.report import objectives, text
+from appstatus.report.dependencies import dependencies
+from appstatus.slo.status import SLOStatus
+
+Document = dict[str, Any]
+Health = Literal["Healthy", "Warning", "Violated", "Unknown"]
+
+# An object stays under 8 KiB; the rest is for its metadata.
+MAX_BYTES = 7000
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything about one application in one cycle.
+
+    missing        why there is no fresh data at all, empty if there is
+    participation  in an incident, open or just closed; affected: the others, if it is the opener
+    diagnosis      of a violation that is no incident (its SLO posts nothing)
+    problems       annotations that could not be understood
+    """
+
+    application: Application
+    project: str
+    category: str
+    checks: Sequence[CheckResult] = ()
+    statuses: Sequence[SLOStatus] = ()
+    participation: Participation | None = None
+    affected: Sequence[AppKey] = ()
+    diagnosis: Diagnosis | None = None
+    problems: Sequence[Problem] = ()
+    missing: str = ""
+
+
+def health(statuses: Sequence[SLOStatus], checks: Sequence[CheckResult], missing: str = "") -> Health:
+    """Violated: a tier fires. Unknown: no fresh data for an SLO, or for every check. Warning: a check fails or a budget is used up."""
+    if any(status.violated for status in statuses):
+        return "Violated"
+    judged = {check.outcome for check in checks if check.area != "slo"} - {"skip"}
+    if missing or any(status.state == "NoData" for status in statuses) or judged == {"unknown"}:
+        return "Unknown"
+    if "fail" in judged or any(status.state == "Exhausted" for status in statuses):
+        return "Warning"
+    return "Healthy"
+
+
+def appstatus(
+    found: Findings, others: Mapping[AppKey, str], step: float, previous: Mapping[str, Any], generation: int, now: float
+) -> Document:
+    """The status document, at most MAX_BYTES long.
+
+    others      health of the applications that are judged
+    previous    the status written last: times of what did not change, and figures that are still close
+    generation  of the AppStatus object (it has no spec, so normally 1)
+    """
+    app = found.application
+    state = health(found.statuses, found.checks, found.missing)
+    part = found.participation
+    document: Document = {
+        "project": found.project,
+        "application": _workload(app),
+        "category": found.category,
+        "health": state,
+        "since": previous["since"] if previous.get("health") == state and "since" in previous else format_time(now),
+        "sloSummary": _summary(found.statuses),
+        "budget": _budget(found.statuses),
+        "cause": _cause(found, state),
+        "instances": _instances(app),
+        "slos": [objectives.entry(status) for status in sorted(found.statuses, key=lambda status: status.objective.id)][:32],
+        "inspections": inspected.inspections(found.checks, previous.get("inspections", {})),
+        "dependencies": dependencies(app, others, step, previous),
+        "history": incidents.with_history(previous.get("history", ()), part),
+    }
+    if part is not None and not part.done:
+        document["incident"] = incidents.incident(part, found.affected)
+    conditions = _conditions(found, state)
+    document["conditions"] = merge(previous.get("conditions", ()), conditions, generation, now)
+    left_out = _shorten(document)
+    if left_out:
+        conditions = [_with_note(condition, left_out) for condition in conditions]
+        document["conditions"] = merge(previous.get("conditions", ()), conditions, generation, now)
+    return document
+
+
+def _workload(app: Application) -> Document:
+    document: Document = {"kind": app.key.kind, "name": app.key.name}
+    if app.ref is not None:
+        document |= {"apiVersion": app.ref.api_version, "uid": app.ref.uid}
+    return document
+
+
+def _instances(app: Application) -> Document:
+    return {
+        name: value for name, value in (("desired", app.desired), ("available", app.available)) if value is not None and value >= 0
+    }
+
+
+def _summary(statuses: Sequence[SLOStatus]) -> str:
+    judged = [status for status in statuses if status.state != "Pending"]
+    return f"{sum(status.state == 'Met' for status in judged)}/{len(judged)}" if judged else "-"
+
+
+def _budget(statuses: Sequence[SLOStatus]) -> str:
+    known = [(status.budget, status) for status in statuses if status.budget is not None]
+    if not known:
+        return "-"
+    least, status = min(known, key=lambda each: each[0])
+    return text.budget(least, status.covered, status.objective.window)
+
+
+def _cause(found: Findings, state: Health) -> str:
+    if state == "Violated":
+        part = found.participation
+        known = part.diagnosis if part is not None and part.diagnosis is not None else found.diagnosis
+        if known is not None:
+            return incidents.cause(known)
+        return "looking for the cause" if part is not None and part.waiting else "no cause found"
+    bad = [each for each in inspected.failing(found.checks) if not each.startswith("SLO")]
+    if state == "Warning" and any(status.state == "Exhausted" for status in found.statuses):
+        bad.insert(0, "budget used up")
+    return text.cut(", ".join(bad), 512)
+
+
+def _conditions(found: Findings, state: Health) -> list[Condition]:
+    sentences = {
+        "Healthy": "no check fails",
+        "Warning": "a check fails or a budget is used up; no SLO is violated",
+        "Violated": "an SLO is violated",
+        "Unknown": "there is not enough fresh data to judge",
+    }
+    status = {"Healthy": True, "Warning": False, "Violated": False, "Unknown": None}[state]
+    reason = {"Healthy": "AllGood", "Warning": "ChecksFail", "Violated": "SLOViolated", "Unknown": "NoData"}[state]
+    conditions = [Condition("Healthy", status, reason, sentences[state]), *inspected.conditions(found.checks)]
+    if found.statuses:
+        conditions.append(_slos_met(found.statuses))
+    conditions.append(_data_available(found))
+    if found.problems:
+        problems = "; ".join(str(problem) for problem in found.problems)
+        conditions.append(Condition("AnnotationsValid", False, "Invalid", text.cut(problems, 1024)))
+    return conditions
+
+
+def _slos_met(statuses: Sequence[SLOStatus]) -> Condition:
+    worst = objectives.most_urgent(statuses)
+    unmet = [status for status in worst if status.state in ("Outage", "FastBurn", "SlowBurn", "Exhausted")]
+    unknown = [status for status in worst if status.state in ("NoData", "Pending")]
+    kind = AREAS["slo"]
+    if unmet:
+        return Condition(
+            kind, False, unmet[0].state, "; ".join(f"{status.objective.id}: {objectives.message(status)}" for status in unmet[:5])
+        )
+    if unknown:
+        return Condition(
+            kind, None, unknown[0].state, "; ".join(f"{status.objective.id}: {status.reason}" for status in unknown[:5])
+        )
+    return Condition(kind, True, "AllMet", f"met: {text.names([status.objective.id for status in statuses], 8)}")
+
+
+def _data_available(found: Findings) -> Condition:
+    if found.missing:
+        return Condition("DataAvailable", False, "NoData", text.cut(found.missing, 512))
+    without = [f"SLO {status.objective.id}: {status.reason}" for status in found.statuses if status.state == "NoData"]
+    unknown = [check.id for check in found.checks if check.outcome == "unknown" and check.area != "slo"]
+    if unknown:
+        without.append(f"checks without data: {text.names(unknown, 8)}")
+    if without:
+        return Condition("DataAvailable", False, "Incomplete", text.cut("; ".join(without), 512))
+    return Condition("DataAvailable", True, "Fresh", "fresh data for everything that is judged")
+
+
+def _with_note(condition: Condition, left_out: str) -> Condition:
+    if condition.type != "Healthy":
+        return condition
+    return Condition(condition.type, condition.status, condition.reason, f"{condition.message} (left out for size: {left_out})")
+
+
+def _shorten(document: Document) -> str:
+    """Leaves out the least important until the document fits; what and how many. The open incident and the verdicts stay."""
+    left_out: dict[str, int] = {}
+
+    def size() -> int:
+        return len(orjson.dumps(document)) + 100
+
+    def drop(what: str, items: list[Any]) -> None:
+        items.pop()
+        left_out[what] = left_out.get(what, 0) + 1
+
+    failing: list[Document] = document["inspections"]["failing"]
+    while size() > MAX_BYTES:
+        diagnosis: Document = document.get("incident", {}).get("diagnosis", {})
+        longest = max(failing, key=lambda entry: len(entry.get("instances", ())), default={})
+        if len(document["dependencies"]) > 10:
+            drop("dependencies", document["dependencies"])
+        elif len(longest.get("instances", ())) > 3:
+            drop("instances of failing checks", longest["instances"])
+        elif len(document["history"]) > 3:
+            drop("past incidents", document["history"])
+        elif diagnosis.get("dismissed"):
+            drop("dismissed causes", diagnosis["dismissed"])
+        elif document["dependencies"]:
+            drop("dependencies", document["dependencies"])
+        elif len(diagnosis.get("causes", ())) > 1:
+            drop("further causes", diagnosis["causes"])
+        elif len(document.get("incident", {}).get("affected", ())) > 5:
+            drop("affected applications", document["incident"]["affected"])
+        elif any("evidence" in entry for entry in failing):
+            del next(entry for entry in reversed(failing) if "evidence" in entry)["evidence"]
+            left_out["evidence of failing checks"] = left_out.get("evidence of failing checks", 0) + 1
+        elif len(document["slos"]) > 4:
+            drop("SLOs", document["slos"])
+        elif document["history"]:
+            drop("past incidents", document["history"])
+        else:
+            break
+    return ", ".join(f"{count} {what}" for what, count in left_out.items())

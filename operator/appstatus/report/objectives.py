@@ -1,0 +1,138 @@
+"""SLOs in words: what stands in AppStatus.status.slos, in SLO.status, and in an Event's first sentence."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from appstatus.api.conditions import Condition, format_time, merge, slo_runtime
+from appstatus.api.names import AppKey
+from appstatus.api.values import format_duration, format_objective
+from appstatus.report import text
+from appstatus.slo.status import SLOStatus, TierStatus
+
+Document = dict[str, Any]
+
+_URGENCY = ("Outage", "FastBurn", "SlowBurn", "Exhausted", "NoData", "Pending", "Met")
+
+
+def most_urgent(statuses: Iterable[SLOStatus]) -> list[SLOStatus]:
+    """Worst first; among equals the one that burns fastest."""
+    return sorted(statuses, key=lambda status: (_URGENCY.index(status.state), -(status.burn or 0.0), status.objective.id))
+
+
+def indicator(status: SLOStatus) -> str:
+    """``availability``, ``latency<250ms`` (the effective threshold), ``promql``."""
+    if status.objective.indicator != "latency":
+        return status.objective.indicator
+    bound = status.threshold if status.threshold is not None else status.objective.threshold
+    return f"latency<{format_duration(bound or 0.0)}"
+
+
+def fact(status: SLOStatus) -> str:
+    """``14% of requests to checkout slower than 250ms for 5m (objective 99.5%, burning 28x)``."""
+    objective = status.objective
+    tier = _telling_tier(status)
+    allowed = 1 - objective.ratio
+    if tier is not None and tier.short_burn is not None:
+        share, length = tier.short_burn * allowed, tier.short
+    else:
+        share, length = status.bad_ratio_5m or 0.0, 300.0
+    bound = status.threshold or objective.threshold or 0.0
+    what = {
+        "availability": f"requests to {objective.app.name} failed",
+        "latency": f"requests to {objective.app.name} slower than {format_duration(bound)}",
+        "promql": f"events of SLO {objective.id} of {objective.app.name} bad",
+    }[objective.indicator]
+    return (
+        f"{text.percent(min(share, 1.0))} of {what} for {format_duration(length)} "
+        f"(objective {format_objective(objective.ratio)}, burning {text.burn(share / allowed)}x)"
+    )
+
+
+def _telling_tier(status: SLOStatus) -> TierStatus | None:
+    return min(status.firing, key=lambda tier: tier.short, default=None)
+
+
+def message(status: SLOStatus) -> str:
+    """Why an SLO is not met, in one sentence without figures that move from cycle to cycle."""
+    if status.violated:
+        tiers = ", ".join(tier.name for tier in status.firing)
+        return f"burning too fast (tier {tiers}): {text.burn(status.burn)} times the sustainable rate"
+    if status.state == "Exhausted":
+        return "no error budget is left, but nothing burns too fast now"
+    return status.reason
+
+
+def entry(status: SLOStatus) -> Document:
+    """One item of AppStatus.status.slos."""
+    objective = status.objective
+    document: Document = {
+        "name": objective.id,
+        "indicator": indicator(status),
+        "objective": format_objective(objective.ratio),
+        "window": format_duration(objective.window),
+        "state": status.state,
+        "sli": text.sli(status.sli, objective.ratio),
+        "budget": text.budget(status.budget, status.covered, objective.window),
+        "burn": text.burn(status.burn),
+    }
+    if objective.source is None:
+        document["default"] = True
+    if status.state != "Met":
+        document["message"] = text.cut(message(status), 512)
+    return document
+
+
+def slo_status(
+    status: SLOStatus | None,
+    app: AppKey | None,
+    conditions: Sequence[Condition],
+    previous: Mapping[str, Any],
+    generation: int,
+    now: float,
+    incident_id: str = "",
+) -> Document:
+    """SLO.status. ``status`` is None while the SLO is not evaluated: the conditions, from the policy, say why.
+
+    previous  the status written last: keeps the times of what did not change
+    """
+    document: Document = {"observedGeneration": generation}
+    if app is not None:
+        document["target"] = f"{app.kind}/{app.name}"
+    runtime: tuple[Condition, ...] = ()
+    if status is not None:
+        objective = status.objective
+        runtime = slo_runtime(status.state, status.reason, status.sli, objective.ratio)
+        document |= {
+            "indicator": indicator(status),
+            "objective": format_objective(objective.ratio),
+            "state": status.state,
+            "since": previous["since"] if previous.get("state") == status.state and "since" in previous else format_time(now),
+            "sli": text.sli(status.sli, objective.ratio),
+            "budget": text.budget(status.budget, status.covered, objective.window),
+            "burn": text.burn(status.burn),
+            "good": text.count(status.good),
+            "total": text.count(status.total),
+            "coverage": text.coverage(status.covered),
+            "tiers": [_tier(tier) for tier in status.tiers],
+        }
+        if status.threshold is not None:
+            document["threshold"] = format_duration(status.threshold)
+        if incident_id:
+            document["incident"] = incident_id
+    types = {condition.type for condition in runtime}
+    kept = [condition for condition in conditions if condition.type not in types]
+    document["conditions"] = merge(previous.get("conditions", ()), [*kept, *runtime], generation, now)
+    return document
+
+
+def _tier(tier: TierStatus) -> Document:
+    windows = (
+        format_duration(tier.short) if tier.short == tier.long else f"{format_duration(tier.short)}/{format_duration(tier.long)}"
+    )
+    document: Document = {"name": tier.name, "windows": windows, "factor": text.factor(tier.factor), "firing": tier.firing}
+    for name, value in (("shortBurn", tier.short_burn), ("longBurn", tier.long_burn)):
+        if value is not None:
+            document[name] = text.burn(value)
+    if tier.dropped:
+        document["dropped"] = text.cut(tier.dropped, 256)
+    return document
