@@ -1,0 +1,222 @@
+import numpy as np
+import pytest
+from appstatus.api.names import EXTERNAL, AppKey
+from appstatus.model.build import build
+from appstatus.model.facts import ContainerFact, Facts
+from appstatus.model.queries import BACKFILL, QUERIES, window
+from appstatus.model.world import BUCKETS, World
+from clusters import MACHINE, NOW, Rows, T, deployment, facts, k8s, metrics, node, pod, service
+
+N = np.nan
+CART, REDIS = deployment("cart"), deployment("redis", kind="StatefulSet")
+CART_A, CART_B = pod("cart-5d4f8c7b9-aaaaa", CART, "10.1.0.1"), pod("cart-5d4f8c7b9-bbbbb", CART, "10.1.0.3", "node-2")
+REDIS_POD = pod("redis-0", REDIS, "10.1.0.2")
+ALL = facts([CART, REDIS], [CART_A, CART_B, REDIS_POD], [service("redis", "10.96.0.2", 6379, [REDIS_POD])])
+TO_REDIS = {"destination": "10.96.0.2:6379", "actual_destination": "10.1.0.2:6379"}
+
+
+def made(known: Facts = ALL, failed: dict[str, str] | None = None, **answers: Rows) -> World:
+    return build(known, metrics(answers, failed), None, NOW)
+
+
+def test_an_application_without_any_metric_is_there() -> None:
+    world = made()
+    cart = world.applications[CART.key]
+    assert (cart.desired, cart.available, cart.ref) == (1, 1, CART.ref)
+    assert set(cart.instances) == {CART_A.name, CART_B.name}
+    assert cart.instances[CART_B.name].node == "node-2"
+    assert np.isnan(cart.served.total(T)).all()
+
+
+def test_an_empty_cluster_without_metrics_is_an_empty_world() -> None:
+    world = build(Facts(), metrics({}), None, NOW)
+    assert (world.applications, world.connections, world.nodes) == ({}, [], {})
+
+
+def test_failed_queries_are_named() -> None:
+    assert made(failed={"http_in": "timeout"}).missing == {"http_in": "timeout"}
+
+
+def test_container_arrays_are_those_of_the_container_and_none_where_the_metric_does_not_exist() -> None:
+    world = made(
+        container_cpu_usage=[(k8s(CART_A.name), 0.5), (k8s(CART_A.name, "sidecar"), 0.1), (k8s(CART_B.name), 0.7)],
+        container_oom_kills=[(k8s(CART_A.name), [0, 0, 0, 1, 1, 1, 1, 3])],
+    )
+    instances = world.applications[CART.key].instances
+    assert instances[CART_A.name].containers["main"].cpu_usage == pytest.approx(0.5)
+    assert instances[CART_A.name].containers["sidecar"].cpu_usage == pytest.approx(0.1)
+    assert instances[CART_B.name].containers["main"].cpu_throttled is None
+    assert instances[CART_A.name].containers["main"].oom_kills == pytest.approx([0, 0, 0, 1, 0, 0, 0, 2])
+
+
+def test_a_pod_that_moved_between_machines_is_one_instance() -> None:
+    halves = [
+        (k8s(REDIS_POD.name, machine="m1"), [1.0] * 4 + [N] * 4),
+        (k8s(REDIS_POD.name, machine="m2"), [N] * 4 + [2.0] * 4),
+    ]
+    container = made(container_memory_rss=halves).applications[REDIS.key].instances["redis-0"].containers["main"]
+    assert container.memory_rss == pytest.approx([1.0] * 4 + [2.0] * 4)
+
+
+def test_limits_of_the_pod_stand_in_where_the_agent_does_not_say() -> None:
+    limited = pod(
+        "cart-5d4f8c7b9-aaaaa", CART, "10.1.0.1", containers=(ContainerFact("main", "i", cpu_limit=0.5, memory_limit=1e8),)
+    )
+    world = made(facts([CART], [limited]), container_cpu_limit=[(k8s(limited.name), 0.25)])
+    container = world.applications[CART.key].instances[limited.name].containers["main"]
+    assert container.cpu_limit == pytest.approx(0.25)
+    assert container.memory_limit == pytest.approx(1e8)
+
+
+def test_instances_that_are_gone_stay_as_obsolete_while_their_series_are_there() -> None:
+    world = made(container_memory_rss=[(k8s("cart-5d4f8c7b9-ccccc"), [1.0] * 4 + [N] * 4)])
+    gone = world.applications[CART.key].instances["cart-5d4f8c7b9-ccccc"]
+    assert (gone.obsolete, gone.ready) == (True, False)
+
+
+def test_an_older_version_next_to_a_newer_one_is_obsolete() -> None:
+    old, new = pod("cart-1-aaaaa", CART, "10.1.0.1", version="1", created=1.0), pod("cart-2-bbbbb", CART, "10.1.0.2", version="2")
+    instances = made(facts([CART], [old, new])).applications[CART.key].instances
+    assert (instances[old.name].obsolete, instances[new.name].obsolete) == (True, False)
+
+
+def test_why_a_pod_is_not_ready_is_told() -> None:
+    crashing = pod(
+        "cart-1-aaaaa", CART, "10.1.0.1", ready=False, containers=(ContainerFact("main", "i", waiting_reason="CrashLoopBackOff"),)
+    )
+    pending = pod(
+        "cart-1-bbbbb", CART, "", ready=False, scheduled=False, unschedulable_message="0/3 nodes available", unready_since=5.0
+    )
+    instances = made(facts([CART], [crashing, pending])).applications[CART.key].instances
+    assert (instances[crashing.name].trouble, instances[crashing.name].unready_since) == ("CrashLoopBackOff", crashing.created)
+    assert (instances[pending.name].trouble, instances[pending.name].unready_since) == ("Unschedulable: 0/3 nodes available", 5.0)
+
+
+def test_without_the_api_server_applications_come_from_the_metrics() -> None:
+    world = made(
+        Facts(),
+        container_memory_rss=[(k8s("cart-5d4f8c7b9-xk2lp"), 1e8), (k8s("cart-5d4f8c7b9-bbbbb"), [1e8] * 4 + [N] * 4)],
+        node_info=[({"machine_id": MACHINE, "hostname": "worker-1"}, 1)],
+    )
+    cart = world.applications[CART.key]
+    assert (cart.desired, cart.ref) == (None, None)
+    states = [(i.node, i.ready, i.obsolete) for i in cart.instances.values()]
+    assert states == [("worker-1", True, False), ("worker-1", False, False)]
+
+
+def test_nodes_are_found_by_machine_id_else_by_host_name() -> None:
+    known = facts(nodes=[node("node-1", MACHINE), node("node-2", "")])
+    world = made(
+        known,
+        node_info=[({"machine_id": MACHINE, "hostname": "whatever"}, 1), ({"machine_id": "m2", "hostname": "node-2"}, 1)],
+        node_cpu_cores=[({"machine_id": MACHINE}, 2), ({"machine_id": "m2"}, 8)],
+        node_cpu_usage=[({"machine_id": MACHINE}, 1.0), ({"machine_id": "m2"}, 2.0)],
+    )
+    assert set(world.nodes) == {"node-1", "node-2"}
+    assert world.nodes["node-1"].cpu_usage == pytest.approx(0.5)
+    assert world.nodes["node-2"].cpu_usage == pytest.approx(0.25)
+
+
+def test_a_connection_adds_up_all_instances_of_both_sides() -> None:
+    world = made(
+        tcp_connects=[(k8s(CART_A.name) | TO_REDIS, 1.0), (k8s(CART_B.name) | TO_REDIS, 2.0)],
+        tcp_failed_connects=[(k8s(CART_B.name) | {"destination": "10.96.0.2:6379"}, 0.5)],
+        tcp_rtt=[(k8s(CART_A.name) | TO_REDIS, 0.001), (k8s(CART_B.name) | TO_REDIS, 0.003)],
+        http_out=[(k8s(CART_A.name) | TO_REDIS | {"status": "2xx"}, 5.0), (k8s(CART_B.name) | TO_REDIS | {"status": "200"}, 7.0)],
+        http_out_seconds=[(k8s(CART_A.name) | TO_REDIS, 0.5)],
+        http_out_timed=[(k8s(CART_A.name) | TO_REDIS, 5.0)],
+    )
+    [connection] = world.connections
+    assert (connection.client, connection.upstream) == (CART.key, REDIS.key)
+    assert connection.connects == pytest.approx(3.0)
+    assert connection.failed_connects == pytest.approx(0.5)
+    assert connection.rtt == pytest.approx(0.002)
+    assert np.isnan(connection.bytes_sent).all()
+    assert connection.traffic.requests["2xx"] == pytest.approx(12.0)
+    assert connection.traffic.seconds == pytest.approx(0.5)
+    assert connection.pairs[CART_A.name, "redis-0"].requests["2xx"] == pytest.approx(5.0)
+    assert world.applications[CART.key].upstreams == [connection] == world.applications[REDIS.key].downstreams
+
+
+def test_calls_of_an_application_to_itself_are_left_out() -> None:
+    world = made(tcp_connects=[(k8s(CART_A.name) | {"destination": "10.1.0.3:80", "actual_destination": "10.1.0.3:80"}, 1.0)])
+    assert world.connections == []
+
+
+def test_failed_connects_to_an_application_scaled_to_zero_are_a_connection_to_it() -> None:
+    payment = deployment("payment", desired=0, available=0, pod_labels={"app": "payment"})
+    known = facts([CART, payment], [CART_A], [service("payment", "10.96.0.9", 80, selector={"app": "payment"})])
+    world = made(known, tcp_failed_connects=[(k8s(CART_A.name) | {"destination": "10.96.0.9:80"}, 4.0)])
+    [connection] = world.applications[payment.key].downstreams
+    assert connection.failed_connects == pytest.approx(4.0)
+    assert np.isnan(connection.connects).all()
+
+
+def test_a_peer_outside_becomes_an_application() -> None:
+    destination = {"destination": "3.3.3.3:443", "actual_destination": "3.3.3.3:443"}
+    world = made(
+        tcp_connects=[(k8s(CART_A.name) | destination, 1.0)], ip_to_fqdn=[({"ip": "3.3.3.3", "fqdn": "api.stripe.com"}, 1)]
+    )
+    stripe = world.applications[AppKey("", EXTERNAL, "api.stripe.com:443")]
+    assert stripe.ref is None
+    assert stripe.downstreams[0].client == CART.key
+
+
+def answers(*rows: tuple[str, str, float]) -> Rows:
+    return [(k8s(CART_A.name) | {"peer": peer, "status": status}, value) for peer, status, value in rows]
+
+
+def test_answers_add_up_over_peers_and_codes_become_classes() -> None:
+    cart = made(http_in=answers(("cluster", "2xx", 5.0), ("outside", "200", 2.0), ("outside", "503", 1.0))).applications[CART.key]
+    assert {s: float(v[0]) for s, v in cart.served.requests.items()} == {"2xx": 7.0, "5xx": 1.0}
+    assert {s: float(v[0]) for s, v in cart.outside.requests.items()} == {"2xx": 2.0, "5xx": 1.0}
+
+
+def test_calls_within_the_pod_count_only_where_nobody_else_calls() -> None:
+    behind_proxy = made(http_in=answers(("cluster", "2xx", 5.0), ("local", "2xx", 5.0))).applications[CART.key]
+    assert behind_proxy.served.total(T) == pytest.approx(5.0)
+    only_local = made(http_in=answers(("cluster", "2xx", 0.0), ("local", "2xx", 5.0))).applications[CART.key]
+    assert only_local.served.total(T) == pytest.approx(5.0)
+
+
+def test_an_agent_without_peer_classes_is_counted_too() -> None:
+    assert made(http_in=answers(("", "200", 3.0))).applications[CART.key].served.total(T) == pytest.approx(3.0)
+
+
+def histogram(bounds: dict[str, float], name: str = CART_A.name) -> Rows:
+    return [(k8s(name) | {"peer": "cluster", "le": le}, value) for le, value in bounds.items()]
+
+
+def test_histograms_add_up_over_instances() -> None:
+    mine = {f"{b:g}": float(i) for i, b in enumerate(BUCKETS)} | {"+Inf": 24.0}
+    world = made(
+        http_in=answers(("cluster", "2xx", 24.0)),
+        http_in_buckets=[*histogram(mine), *histogram(mine, CART_B.name)],
+        http_in_seconds=[(k8s(CART_A.name) | {"peer": "cluster"}, 3.0)],
+    )
+    served = world.applications[CART.key].served
+    assert served.buckets is not None and served.timed is not None
+    assert served.buckets[:, 0] == pytest.approx(2.0 * np.arange(25))
+    assert served.timed == pytest.approx(48.0)
+    assert served.seconds == pytest.approx(3.0)
+
+
+def test_a_bound_that_the_agent_does_not_have_takes_the_next_lower_one() -> None:
+    world = made(
+        http_in=answers(("cluster", "2xx", 9.0)), http_in_buckets=histogram({"0.005": 2.0, "0.1": 6.0, "+Inf": 9.0, "bad": 1.0})
+    )
+    buckets = world.applications[CART.key].served.buckets
+    assert buckets is not None
+    at = [float(buckets[BUCKETS.index(b), 0]) for b in (0.001, 0.005, 0.01, 0.075, 0.1, 0.5, 30.0)]
+    assert at == [0.0, 2.0, 2.0, 2.0, 6.0, 6.0, 6.0]
+
+
+def test_the_table_of_queries_is_within_its_limits() -> None:
+    assert len(QUERIES) <= 60
+    assert len({q.id for q in QUERIES}) == len(QUERIES)
+    assert {q.id for q in BACKFILL} == {"http_in", "http_in_buckets", "http_out", "http_out_buckets", "tcp_failed_connects"}
+
+
+@pytest.mark.parametrize(("step", "expected"), [(15.0, 30.0), (60.0, 120.0), (300.0, 300.0), (3600.0, 3600.0)])
+def test_a_rate_looks_back_over_two_samples_or_one_coarse_step(step: float, expected: float) -> None:
+    assert window(step) == expected
