@@ -50,7 +50,7 @@ class Findings:
 
 
 def health(statuses: Sequence[SLOStatus], checks: Sequence[CheckResult], missing: str = "") -> Health:
-    """Violated: a tier fires. Unknown: no fresh data for an SLO, or for every check. Warning: a check fails or a budget is used up."""
+    """Violated: a tier fires. Unknown: no fresh data for an SLO, or for every check. Warning: a check fails, no budget is left."""
     if any(status.violated for status in statuses):
         return "Violated"
     judged = {check.outcome for check in checks if check.area != "slo"} - {"skip"}

@@ -23,7 +23,7 @@ def tokens(checks: Sequence[CheckResult], slo: str) -> str:
     """``slo:FAIL inst:ok cpu:ok net:?``: every area; ``none``: nothing of it applies here, ``?``: no fresh data."""
     found = []
     for area in SHOWN_AREAS:
-        outcomes = {check.outcome for check in checks if check.area == area}
+        outcomes: set[str] = {check.outcome for check in checks if check.area == area}
         found.append(f"{area}:{slo if area == 'slo' else _token(outcomes)}")
     return " ".join(found)
 
@@ -61,7 +61,7 @@ def _where(check: CheckResult) -> str:
 
 
 def inspections(checks: Sequence[CheckResult], previous: Mapping[str, Any]) -> Document:
-    """AppStatus.status.inspections. ``previous``: what was written last; a failing check keeps its text while its value is close."""
+    """AppStatus.status.inspections. ``previous``: what was written last; a failing check keeps its text while it is close."""
     before = {entry["id"]: entry for entry in previous.get("failing", ())}
     by_id = {check.id: check for check in checks}
     return {

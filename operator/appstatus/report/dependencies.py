@@ -26,7 +26,12 @@ def dependencies(app: Application, health: Mapping[AppKey, str], step: float, pr
     before = {(each.get("namespace", ""), each["kind"], each["name"]): each for each in previous.get("dependencies", ())}
     upstreams = sorted(app.upstreams, key=lambda each: (_RANK.get(health.get(each.upstream, ""), 4), each.upstream))
     return [
-        _document(each, health.get(each.upstream, ""), step, before.get(tuple(each.upstream), {}))
+        _document(
+            each,
+            health.get(each.upstream, ""),
+            step,
+            before.get((each.upstream.namespace, each.upstream.kind, each.upstream.name), {}),
+        )
         for each in upstreams[:MAX_DEPENDENCIES]
     ]
 

@@ -117,7 +117,10 @@ class Ledger:
         self._forgiven[app] = max(self._forgiven.get(app, 0.0), closed)
 
     def evaluate(self, objectives: Sequence[Objective], now: float) -> dict[AppKey, list[SLOStatus]]:
-        """The status of each objective, by application, in the order given."""
+        """The status of each objective, by application, in the order given.
+
+        A default of the Project is for applications with traffic: it is left out where the agents look and see no request.
+        """
         subjects = [
             Subject(
                 objective,
@@ -129,7 +132,9 @@ class Ledger:
         ]
         result: dict[AppKey, list[SLOStatus]] = {}
         for subject, status in zip(subjects, evaluate(subjects, self.history, now), strict=True):
-            result.setdefault(subject.objective.app, []).append(status)
+            found = result.setdefault(subject.objective.app, [])
+            if subject.objective.source is not None or status.total > 0 or (status.covered <= 0 and status.state == "NoData"):
+                found.append(status)
         return result
 
     def cumulative(self, objectives: Iterable[Objective]) -> list[Counted]:
