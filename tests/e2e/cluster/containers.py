@@ -159,6 +159,13 @@ def import_image(settings: Settings, archive: Path, name: str, content: str) -> 
     """Imports a docker-archive and labels the image with the hash of what it was made from."""
     ctr(settings, "images", "import", str(archive), timeout=300)
     ctr(settings, "images", "label", name, f"appstatus.dev/content={content}")
+    # The CRI plugin keeps a second name, the image's id, on what was imported before; the kubelet's garbage collection,
+    # which would remove it, is off.
+    rows = [line.split()[:3] for line in ctr(settings, "images", "list").splitlines()[1:]]
+    named = {digest for reference, _, digest in rows if not reference.startswith("sha256:")}
+    old = [reference for reference, _, digest in rows if digest not in named]
+    if old:
+        ctr(settings, "images", "delete", *old)
 
 
 def scratch_archive(archive: Path, name: str, binary: Path) -> None:

@@ -22,6 +22,7 @@ from .cluster import SETTINGS
 BASE = "localhost/debian:bookworm"
 _STORE = CACHE / "images"
 _CONTENT = "appstatus.dev/content"  # label: hash of what an image was built from
+_LAYERS_BYTES = 15 * 2**30
 _CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 
@@ -64,6 +65,7 @@ def build(only: list[str]) -> None:
         base = _base()
         for image in wanted:
             _provide(image, base)
+    _limit_cache()
 
 
 def _provide(image: Image, base: str) -> None:
@@ -82,6 +84,15 @@ def _provide(image: Image, base: str) -> None:
         containers.import_image(SETTINGS, archive, image.name, content)
         archive.unlink()
     print(f"{image.name}: {done}, {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+def _limit_cache() -> None:
+    """Every build leaves its layers for the next; beyond a size it is cheaper to build once from the start."""
+    shown = subprocess.run(["du", "-sb", str(_STORE / "buildah")], capture_output=True, text=True).stdout
+    size = int(shown.split()[0])
+    if size > _LAYERS_BYTES:
+        print(f"the layers of earlier builds take {size / 2**30:.0f} GiB and are removed", file=sys.stderr, flush=True)
+        _buildah("rmi", "--prune", "--force", log="prune")
 
 
 def _base() -> str:
