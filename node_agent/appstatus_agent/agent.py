@@ -65,7 +65,7 @@ class Agent:
         self._beat = time.monotonic()
         self._walk_wanted = True
         self._check_sources()
-        self._kernel = self._load_kernel(cgroup_root)
+        self._kernel = self._load_kernel()
         self._translator = None
         if self._kernel and (self.features.is_on("requests") or self.features.is_on("tcp")):
             self._translator = Translator(self.features, self._kernel.set_nat, self._kernel.forget_nat)
@@ -81,10 +81,10 @@ class Agent:
         else:
             self.features.off("container_names", f"{names.folder} is not there (in a pod: hostPath /var/log)")
 
-    def _load_kernel(self, cgroup_root: Path) -> Kernel | None:
+    def _load_kernel(self) -> Kernel | None:
         """The kernel side, or None when nothing of it can run here; what is missing is said once."""
         try:
-            kernel = Kernel.load(Config(cgroup_root=self.registry.trees.v2 or cgroup_root))
+            kernel = Kernel.load(Config(cgroup_root=self.registry.trees.v2))
         except KernelError as error:
             self.features.off("kernel", str(error))
             return None
