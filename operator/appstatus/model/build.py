@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,15 +75,14 @@ def build(facts: Facts, metrics: Metrics, grouping: Scope | None, now: float) ->
     )
 
 
-def container_id(labels: dict[str, str]) -> ContainerId:
-    return labels.get("machine_id", ""), labels.get("container_id", "")
+container_id: Callable[[dict[str, str]], ContainerId] = itemgetter("machine_id", "container_id")
 
 
 def _nodes(facts: Facts, metrics: Metrics) -> tuple[dict[str, Node], dict[str, str]]:
     """Nodes by name, and machine_id -> name: what the API server says, else the host name, else the machine_id itself."""
     machines = {fact.machine_id: fact.name for fact in facts.nodes.values() if fact.machine_id}
     for labels in metrics.get("node_info").labels:
-        hostname = labels.get("hostname", "")
+        hostname = labels["hostname"]
         if hostname in facts.nodes or labels["machine_id"] not in machines:
             machines[labels["machine_id"]] = hostname or labels["machine_id"]
     nodes = {fact.name: Node(fact.name, fact.ready, cpu_cores=fact.cpu, changes=fact.changes) for fact in facts.nodes.values()}
@@ -106,7 +106,7 @@ def _nodes(facts: Facts, metrics: Metrics) -> tuple[dict[str, Node], dict[str, s
 
 
 def _by_machine(series: Series) -> list[tuple[str, F64]]:
-    return [(labels.get("machine_id", ""), series.values[i]) for i, labels in enumerate(series.labels)]
+    return [(labels["machine_id"], series.values[i]) for i, labels in enumerate(series.labels)]
 
 
 def _last(row: F64) -> float | None:
@@ -161,7 +161,7 @@ def _addresses(
         key = container_id(labels)
         if key in owners:
             node = machines.get(key[0], key[0])
-            listens.append((owners[key], node, _on_host_network(facts, owners[key]), labels.get("listen_addr", "")))
+            listens.append((owners[key], node, _on_host_network(facts, owners[key]), labels["listen_addr"]))
     fqdns = [(labels["ip"], labels["fqdn"]) for labels in metrics.get("ip_to_fqdn").labels]
     return Addresses(facts, identities, listens, fqdns)
 

@@ -5,7 +5,9 @@ _CLASSES = frozenset({"1", "2", "3", "4", "5"})
 
 
 def status_class(status: str) -> str:
-    """``503`` -> ``5xx``: coroot-node-agent has codes where this project's agent has classes. All else is unchanged."""
+    """``503`` -> ``5xx`` (coroot-node-agent has codes where ours has classes), nothing -> ``unknown``, all else unchanged."""
+    if not status:
+        return "unknown"
     if len(status) == 3 and status[0] in _CLASSES and status[1:].isdigit():
         return f"{status[0]}xx"
     return status

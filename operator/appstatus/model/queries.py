@@ -97,9 +97,9 @@ QUERIES: tuple[Query, ...] = (
     _rate("tcp_bytes_received", "container_net_tcp_bytes_received_total", EDGE, "Connection.bytes_received"),
     _gauge("tcp_rtt", "container_net_tcp_rtt_seconds", EDGE, "Connection.rtt"),
     # HTTP, from the client's side.
-    _rate("http_out", "container_http_requests_total", (*EDGE, "status"), "Connection.traffic.requests, pairs", backfill=True),
-    _rate("http_out_timed", "container_http_requests_duration_seconds_total_count", EDGE, "Connection.traffic, pairs: timed"),
-    _rate("http_out_seconds", "container_http_requests_duration_seconds_total_sum", EDGE, "Connection.traffic.seconds, pairs"),
+    _rate("http_out", "container_http_requests_total", (*EDGE, "status"), "Connection.traffic.requests", backfill=True),
+    _rate("http_out_timed", "container_http_requests_duration_seconds_total_count", EDGE, "Connection.traffic.timed"),
+    _rate("http_out_seconds", "container_http_requests_duration_seconds_total_sum", EDGE, "Connection.traffic.seconds"),
     _sum_rate(
         "http_out_buckets",
         "container_http_requests_duration_seconds_total_bucket",

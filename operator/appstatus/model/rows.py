@@ -16,38 +16,46 @@ def fold(values: F64, groups: NDArray[np.intp], count: int, how: Literal["sum", 
 
     NaN parts are ignored; where all parts are NaN, or a group has no rows, the result is NaN. Rows of a negative group are skipped.
     """
-    result = np.full((count, values.shape[1]), np.nan)
+    result = np.empty((count, values.shape[1]))
     order = np.argsort(groups, kind="stable")
-    order = order[np.searchsorted(groups[order], 0) :]
-    if not len(order) or not values.shape[1]:
-        return result
-    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    order = order[np.searchsorted(groups, 0, sorter=order) :]
+    present = groups[order]
+    starts = np.flatnonzero(np.diff(present, prepend=-1))
+    missing = np.ones(count, dtype=bool)
+    missing[present[starts]] = False
+    result[missing] = np.nan
     begin = 0
     while begin < len(starts):
-        last = int(np.searchsorted(starts, starts[begin] + _CHUNK))
-        last = max(last, begin + 1)
-        first_row = starts[begin]
+        last = max(int(np.searchsorted(starts, starts[begin] + _CHUNK)), begin + 1)
         end_row = starts[last] if last < len(starts) else len(order)
-        rows = order[first_row:end_row]
-        part = values[rows]
-        if len(rows) == last - begin:  # every group has one row: nothing to add
-            result[groups[rows]] = part
-        else:
-            result[groups[order[starts[begin:last]]]] = _reduce(part, starts[begin:last] - first_row, how)
+        rows = order[starts[begin] : end_row]
+        result[present[starts[begin:last]]] = _reduce(values[rows], starts[begin:last] - starts[begin], how)
         begin = last
     return result
 
 
 def _reduce(part: F64, starts: NDArray[np.intp], how: str) -> F64:
+    """Rows of consecutive groups, of which ``starts`` are the first ones -> one row per group."""
+    if len(starts) == len(part):
+        return part
     if how == "max":
         return np.fmax.reduceat(part, starts, axis=0)
-    known = ~np.isnan(part)
-    numbers = np.add.reduceat(known, starts, axis=0, dtype=np.int32)
-    np.copyto(part, 0.0, where=~known)
     folded: F64 = np.add.reduceat(part, starts, axis=0)
+    sizes = np.diff(starts, append=len(part))[:, None]
+    # Most groups know everything: only the others are worth a second look.
+    gaps = np.isnan(folded).any(axis=1)
+    if not gaps.any():
+        return folded / sizes if how == "mean" else folded
+    again = part[np.repeat(gaps, sizes[:, 0])]
+    known = ~np.isnan(again)
+    begins = np.cumsum(sizes[gaps, 0]) - sizes[gaps, 0]
+    numbers = np.add.reduceat(known, begins, axis=0, dtype=np.int32)
+    sums = np.add.reduceat(np.where(known, again, 0.0), begins, axis=0)
+    sums[numbers == 0] = np.nan
     if how == "mean":
-        folded /= np.maximum(numbers, 1)
-    folded[numbers == 0] = np.nan
+        folded /= sizes
+        sums /= np.maximum(numbers, 1)
+    folded[gaps] = sums
     return folded
 
 

@@ -13,7 +13,7 @@ F64: TypeAlias = NDArray[np.float64]
 class Series:
     """The answer to one query of the table.
 
-    labels  one dict per series
+    labels  one dict per series; it has every label in the query's ``by``, empty where Prometheus has none
     values  (series, times); NaN where there is no sample
     """
 

@@ -1,6 +1,7 @@
 """Requests and TCP of whole applications, folded from the series of single containers."""
 
 from collections.abc import Callable, Hashable
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from appstatus.api.names import AppKey
 from appstatus.model.addresses import Addresses
 from appstatus.model.http import status_class
 from appstatus.model.identity import Owner
+from appstatus.model.queries import BY_ID
 from appstatus.model.rows import fold
 from appstatus.model.series import F64, Metrics, Series
 from appstatus.model.world import BUCKETS, Connection, Traffic
@@ -30,64 +32,50 @@ _TCP: tuple[tuple[str, str, Literal["sum", "mean"]], ...] = (
 _LE = {bound: i for i, bound in enumerate((*BUCKETS, np.inf))}
 
 
-def edge_id(labels: dict[str, str]) -> EdgeId:
-    return (
-        labels.get("machine_id", ""),
-        labels.get("container_id", ""),
-        labels.get("destination", ""),
-        labels.get("actual_destination", ""),
-    )
+_container: Callable[[dict[str, str]], ContainerId] = itemgetter("machine_id", "container_id")
+_edge: Callable[[dict[str, str]], EdgeId] = itemgetter("machine_id", "container_id", "destination", "actual_destination")
+_dialled: Callable[[dict[str, str]], tuple[str, str, str]] = itemgetter("machine_id", "container_id", "destination")
 
 
 def connections(metrics: Metrics, owners: dict[ContainerId, Owner], addresses: Addresses) -> list[Connection]:
     """One per (client, upstream); calls of an application to itself are left out."""
     times = len(metrics.times)
     made: dict[tuple[AppKey, AppKey], int] = {}
-    pairs: dict[tuple[int, str, str], int] = {}
-    edges: dict[EdgeId, tuple[int, int]] = {}
+    edges: dict[EdgeId, int] = {}
 
-    def edge(labels: dict[str, str]) -> tuple[int, int]:
-        """Numbers of the connection and of the pair of instances; -1 for what is left out."""
-        key = edge_id(labels)
-        found = edges.get(key)
-        if found is None:
-            found = edges[key] = place(key)
-        return found
-
-    def place(key: EdgeId) -> tuple[int, int]:
+    def place(key: EdgeId) -> int:
+        """Number of the connection, -1 for what is left out."""
         owner = owners.get(key[:2])
         upstream = addresses.resolve(key[2], key[3]) if owner else None
         if owner is None or upstream is None or owner.app == upstream.app:
-            return -1, -1
-        number = made.setdefault((owner.app, upstream.app), len(made))
-        if not upstream.instance:
-            return number, -1
-        return number, pairs.setdefault((number, owner.instance, upstream.instance), len(pairs))
+            return -1
+        return made.setdefault((owner.app, upstream.app), len(made))
 
-    def groups(series: Series) -> NDArray[np.intp]:
-        return np.array([edge(labels) for labels in series.labels], dtype=np.intp).reshape(-1, 2)
+    def groups(query: str) -> NDArray[np.intp]:
+        numbers = []
+        exact = "actual_destination" in BY_ID[query].by
+        for labels in metrics.get(query).labels:
+            key = _edge(labels) if exact else (*_dialled(labels), "")
+            number = edges.get(key)
+            if number is None:
+                number = edges[key] = place(key)
+            numbers.append(number)
+        return np.array(numbers, dtype=np.intp)
 
-    # All series are placed before anything is folded: the numbers of groups must be known.
-    tcp = {query: groups(metrics.get(query))[:, 0] for query, _, _ in _TCP}
-    out = groups(metrics.get("http_out"))
-    timed = groups(metrics.get("http_out_timed"))
-    seconds = groups(metrics.get("http_out_seconds"))
-    buckets = groups(metrics.get("http_out_buckets"))[:, 0]
+    # All series are placed before anything is folded: the number of connections must be known.
+    tcp = {query: groups(query) for query, _, _ in _TCP}
+    http = {query: groups(query) for query in ("http_out", "http_out_timed", "http_out_seconds", "http_out_buckets")}
 
     arrays = {name: fold(metrics.get(query).values, tcp[query], len(made), how) for query, name, how in _TCP}
     result = [
         Connection(client, upstream, Traffic(), **{name: arrays[name][i] for _, name, _ in _TCP})
         for (client, upstream), i in made.items()
     ]
-    by_pair = [Traffic() for _ in pairs]
-    for (number, client_instance, upstream_instance), i in pairs.items():
-        result[number].pairs[client_instance, upstream_instance] = by_pair[i]
-
-    for column, targets in ((0, [c.traffic for c in result]), (1, by_pair)):
-        _fill_requests(targets, metrics.get("http_out"), out[:, column])
-        _fill(targets, "timed", metrics.get("http_out_timed"), timed[:, column])
-        _fill(targets, "seconds", metrics.get("http_out_seconds"), seconds[:, column])
-    _fill_buckets([c.traffic for c in result], metrics.get("http_out_buckets"), buckets, times)
+    traffics = [c.traffic for c in result]
+    _fill_requests(traffics, metrics.get("http_out"), http["http_out"])
+    _fill(traffics, "timed", metrics.get("http_out_timed"), http["http_out_timed"])
+    _fill(traffics, "seconds", metrics.get("http_out_seconds"), http["http_out_seconds"])
+    _fill_buckets(traffics, metrics.get("http_out_buckets"), http["http_out_buckets"], times)
     return result
 
 
@@ -104,13 +92,13 @@ def served(metrics: Metrics, owners: dict[ContainerId, Owner]) -> dict[AppKey, t
         owner = owners.get(_container(labels))
         if owner is not None:
             apps.setdefault(owner.app, len(apps))
-            if labels.get("peer", "") != "local" and owner.app not in called and np.nansum(row) > 0:
+            if labels["peer"] != "local" and owner.app not in called and np.nansum(row) > 0:
                 called.add(owner.app)
 
     def group(wanted: Callable[[str], bool]) -> Callable[[Series], NDArray[np.intp]]:
         def number(labels: dict[str, str]) -> int:
             owner = owners.get(_container(labels))
-            peer = labels.get("peer", "")
+            peer = labels["peer"]
             if owner is None or not wanted(peer) or (peer == "local" and owner.app in called):
                 return -1
             return apps.get(owner.app, -1)
@@ -130,10 +118,6 @@ def served(metrics: Metrics, owners: dict[ContainerId, Owner]) -> dict[AppKey, t
     return {app: (sides[0][i], sides[1][i]) for app, i in apps.items()}
 
 
-def _container(labels: dict[str, str]) -> ContainerId:
-    return labels.get("machine_id", ""), labels.get("container_id", "")
-
-
 def _numbers(keys: list[Hashable | None]) -> tuple[NDArray[np.intp], list[Any]]:
     """Keys -> dense group numbers (-1 for None) and the key of each group."""
     seen: dict[Hashable, int] = {}
@@ -144,7 +128,7 @@ def _numbers(keys: list[Hashable | None]) -> tuple[NDArray[np.intp], list[Any]]:
 def _fill_requests(targets: list[Traffic], series: Series, groups: NDArray[np.intp]) -> None:
     numbers, keys = _numbers(
         [
-            None if group < 0 else (int(group), status_class(labels.get("status", "unknown")))
+            None if group < 0 else (int(group), status_class(labels["status"]))
             for labels, group in zip(series.labels, groups, strict=True)
         ]
     )
@@ -161,7 +145,7 @@ def _fill(targets: list[Traffic], name: str, series: Series, groups: NDArray[np.
 def _fill_buckets(targets: list[Traffic], series: Series, groups: NDArray[np.intp], times: int) -> None:
     """Histograms. A bound that a source does not have (coroot-node-agent has 11) takes the value of the next lower one."""
     height = len(_LE)
-    bounds = np.array([_LE.get(_bound(labels.get("le", "")), -1) for labels in series.labels], dtype=np.intp)
+    bounds = np.array([_LE.get(_bound(labels["le"]), -1) for labels in series.labels], dtype=np.intp)
     wanted = (groups >= 0) & (bounds >= 0)
     used = np.unique(groups[wanted])
     dense = np.searchsorted(used, np.where(wanted, groups, used[0] if len(used) else 0))

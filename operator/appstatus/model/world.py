@@ -100,7 +100,6 @@ class Connection:
     """Everything one application sends to another (or to an external service), seen from the client.
 
     connects, failed_connects, retransmits: 1/s; connect_time: s/s; active: number; rtt: s; bytes: 1/s.
-    ``pairs`` splits by (client instance, upstream instance) where both are known.
     """
 
     client: AppKey
@@ -114,7 +113,6 @@ class Connection:
     rtt: F64
     bytes_sent: F64
     bytes_received: F64
-    pairs: dict[tuple[str, str], Traffic] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
