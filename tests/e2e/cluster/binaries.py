@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import processes
+
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("APPSTATUS_CACHE") or Path.home() / ".cache" / "appstatus")
 MODULE = HERE / "binaries"  # the go.mod and go.sum that pin etcd and Kubernetes
@@ -119,13 +121,14 @@ def _build(name: str, target: Path, progress: str) -> None:
     partial.mkdir(parents=True)
     environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-trimpath -buildvcs=false"}
     if binary.version:
-        command = ["go", "install", "-ldflags", "-s -w", f"{binary.package}@{binary.version}"]
+        command = ["go", "install", "-v", "-ldflags", "-s -w", f"{binary.package}@{binary.version}"]
         environment |= {"GOBIN": str(partial)}
     else:
-        command = ["go", "build", "-ldflags", _ldflags(), "-o", str(partial / name), binary.package]
-    done = subprocess.run(["nice", "-n", "10", *command], cwd=MODULE, env=environment, capture_output=True, text=True)
-    if done.returncode or not (partial / name).exists():
-        raise BuildError(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
+        command = ["go", "build", "-v", "-ldflags", _ldflags(), "-o", str(partial / name), binary.package]
+    log = CACHE / "logs" / f"build-{name}.log"
+    code = processes.run_logged(name, ["nice", "-n", "10", *command], log, cwd=MODULE, env=environment)
+    if code or not (partial / name).exists():
+        raise BuildError(f"{' '.join(command)} ended with {code}; log: {log}\n{processes.log_tail(log, 25)}")
     (partial / name).replace(target)
     shutil.rmtree(partial)
     print(f"built {name} in {time.monotonic() - started:.0f} s: {target}", file=sys.stderr, flush=True)

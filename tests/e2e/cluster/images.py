@@ -165,9 +165,7 @@ def _buildah(*arguments: str, log: str) -> None:
 
 
 def _logged(command: list[str], log: str) -> None:
-    file = _STORE / "logs" / f"{log}.log"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as output:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-    if done.returncode:
-        raise ImageError(f"{' '.join(command)} ended with {done.returncode}; log: {file}\n{processes.log_tail(file, 25)}")
+    file = CACHE / "logs" / f"image-{log}.log"
+    code = processes.run_logged(log, command, file)
+    if code:
+        raise ImageError(f"{' '.join(command)} ended with {code}; log: {file}\n{processes.log_tail(file, 25)}")

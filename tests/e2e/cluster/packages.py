@@ -9,6 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+from . import processes
+from .binaries import CACHE
+
 LIST = Path(__file__).with_name("packages.txt")
 
 
@@ -40,9 +43,10 @@ def ensure() -> None:
     try:
         for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *missing]):
             command = ["apt-get", *arguments]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            if done.returncode:
-                raise PackageError(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+            log = CACHE / "logs" / "apt-get.log"
+            code = processes.run_logged("apt-get", command, log, env=environment)
+            if code:
+                raise PackageError(f"{' '.join(command)} ended with {code}; log: {log}\n{processes.log_tail(log)}")
     finally:
         if ours:
             policy.unlink()

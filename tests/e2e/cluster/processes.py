@@ -11,9 +11,11 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 MARKER = "APPSTATUS_CLUSTER"
 
@@ -73,6 +75,30 @@ def kill(pids: Iterable[int], is_ours: Callable[[int], bool], timeout: float = 1
             if not select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 left.append(pid)
     return left
+
+
+def run_logged(what: str, command: Sequence[str], log: Path, **options: Any) -> int:
+    """Runs a command that may take minutes into `log`, says every 20 s what it is at, and returns its exit code.
+
+    `options` are those of Popen. Ctrl-C ends the command with us.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, **options)
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(20)
+                at = log_tail(log, 1).strip()[:90]
+                print(f"  {what}: {time.monotonic() - started:.0f} s{f', {at}' if at else ''}", file=sys.stderr, flush=True)
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def log_tail(log: Path, lines: int = 12) -> str:
