@@ -41,8 +41,8 @@ def inject(fault: Fault, target: str, parameters: dict[str, Any], file: Path) ->
     truth.remember(record)
     try:
         record["onset"] = fault.means.apply(record, others)
-    except (FaultError, kubectl.KubectlError, KeyboardInterrupt):
-        print("did not work, taking it out again", file=sys.stderr)
+    except (FaultError, kubectl.KubectlError, KeyboardInterrupt) as error:
+        print(f"{error or 'interrupted'}\ntaking it out again", file=sys.stderr)
         fault.means.undo(record, others)
         truth.forget(record)
         raise

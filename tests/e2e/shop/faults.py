@@ -60,9 +60,9 @@ TABLE: dict[str, Fault] = {
             Control({"processes": "burn_processes"}), {"processes": 8},
         ),
         Fault(
-            "cpu-limit", "cpu-throttling", "catalog", "slow",
+            "cpu-limit", "cpu-throttling", "cart", "slow",
             "one service's CPU limit becomes far too low",
-            CpuLimit(), {"cores": 0.02}, any_target=True,
+            CpuLimit(), {"cores": 0.04}, any_target=True,
         ),
         Fault(
             "memory-leak", "memory", "recommendation", "failures",
@@ -111,9 +111,9 @@ TABLE: dict[str, Fault] = {
             Rollout("FAULTS", _faults_variable(error_share="share")), {"share": 0.5}, any_target=True,
         ),
         Fault(
-            "slow-rollout", "bad-release", "cart", "slow",
+            "slow-rollout", "bad-release", "recommendation", "slow",
             "a new release of one service needs far more CPU per request",
-            Rollout("FAULTS", _faults_variable(work_ms="work_ms")), {"work_ms": 300.0}, any_target=True,
+            Rollout("FAULTS", _faults_variable(work_ms="work_ms")), {"work_ms": 250.0}, any_target=True,
         ),
         Fault(
             "crash-rollout", "bad-release", "catalog", "nothing",

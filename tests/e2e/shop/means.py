@@ -63,6 +63,9 @@ class Control:
     keys: Mapping[str, str]
 
     def plan(self, target: str, parameters: Mapping[str, Any]) -> Record:
+        mounts = workload(target)["spec"]["template"]["spec"]["containers"][0].get("volumeMounts", [])
+        if all(mount["name"] != "state" for mount in mounts):
+            raise FaultError(f"{target} is none of the shop's Python parts, which alone can be told to misbehave")
         ready = [pod["metadata"]["name"] for pod in kubectl.pods(target) if kubectl.is_ready(pod)]
         wanted = parameters.get("instances") or len(ready)
         if not ready or wanted > len(ready):
@@ -219,8 +222,6 @@ class SlowDisk:
         }
 
     def apply(self, record: Record, others: list[Record]) -> float:
-        kubectl.run("apply", "--server-side", "-f", "-", stdin=json.dumps(_helper(record["node"], record["image"])))
-        kubectl.run("wait", f"--namespace={HELPER_NAMESPACE}", f"pod/{HELPER}", "--for=condition=Ready", "--timeout=60s")
         self._limit(record, record["parameters"]["iops"])
         return time.time()
 
@@ -237,8 +238,25 @@ class SlowDisk:
 
     @staticmethod
     def _limit(record: Record, iops: int) -> None:
+        start_helper(record["node"], record["image"])
         command = ("python3", "-m", "shopsvc.slowdisk", record["container"], record["device"], str(iops))
         kubectl.run("exec", f"--namespace={HELPER_NAMESPACE}", HELPER, "--", *command)
+
+
+def start_helper(node: str, image: str) -> None:
+    objects = json.dumps(_helper(node, image))
+
+    def created() -> bool:
+        try:
+            kubectl.run("apply", f"--namespace={HELPER_NAMESPACE}", "--server-side", "-f", "-", stdin=objects)
+        except kubectl.KubectlError as error:
+            if "serviceaccount" not in str(error):
+                raise
+            return False  # a new namespace takes no pods until its service account is there
+        return True
+
+    until("the helper pod created", created, timeout=30)
+    kubectl.run("wait", f"--namespace={HELPER_NAMESPACE}", f"pod/{HELPER}", "--for=condition=Ready", "--timeout=60s")
 
 
 def remove_helper() -> None:
