@@ -61,6 +61,7 @@ def build(only: list[str]) -> None:
     if absent:
         raise ImageError("no such file: " + ", ".join(str(image.dockerfile) for image in absent))
     packages.ensure()
+    host.check_free(Path(SETTINGS.kubelet_root))
     with host.lock(), containers.daemon(SETTINGS):
         base = _base()
         for image in wanted:
@@ -136,12 +137,11 @@ def _mirror() -> str:
 
 
 def _bud(name: str, dockerfile: Path, context: Path, content: str) -> None:
-    caches = {"/var/cache/apt/archives": _STORE / "apt", "/root/.cache/pip": _STORE / "pip"}
+    archives = _STORE / "apt"  # packages are downloaded once for all builds
+    archives.mkdir(parents=True, exist_ok=True)
     arguments = ["--isolation", "chroot", "--layers", "--label", f"{_CONTENT}={content}", "--tag", name]
     arguments += ["--build-arg", f"BASE_IMAGE={BASE}", "--file", str(dockerfile)]
-    for inside, outside in caches.items():  # packages are downloaded once for all builds
-        outside.mkdir(parents=True, exist_ok=True)
-        arguments += ["--volume", f"{outside}:{inside}:rw"]
+    arguments += ["--volume", f"{archives}:/var/cache/apt/archives:rw"]
     ca = next((file for file in (os.environ.get("PIP_CERT", ""), *_CA_FILES) if file and Path(file).is_file()), None)
     if ca:  # never over /etc/ssl/certs, where apt must write
         arguments += ["--volume", f"{Path(ca).resolve()}:/run/ca.crt:ro", "--build-arg", "PIP_CERT=/run/ca.crt"]
