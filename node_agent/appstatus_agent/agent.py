@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 WALK_SECONDS = 15.0  # safety net: events from the kernel tell of new containers long before
 WALK_WITHOUT_EVENTS_SECONDS = 2.0  # where no event tells of them
 WALK_PAUSE_SECONDS = 0.2  # between two walks, however many events ask for one
+WALK_SHARE = 0.02  # of one CPU, that walks may take while containers come and go
 NAME_RETRY_SECONDS = 0.1
 IDLE_SECONDS = 1.0
 BATCH_SECONDS = 0.05  # events are taken this often at most, so that a storm of them costs little
@@ -108,7 +109,7 @@ class Agent:
             poller.register(self._kernel.event_fd, select.POLLIN)
         if self._translator:
             self._translator.start()
-        walked = time.monotonic()
+        walked, walk_pause = time.monotonic(), WALK_PAUSE_SECONDS
         told_of_starts = self.features.is_on("processes") or self.features.is_on("cgroups")
         walk_every = WALK_SECONDS if told_of_starts else WALK_WITHOUT_EVENTS_SECONDS
         while not self._stopping.is_set():
@@ -121,9 +122,11 @@ class Agent:
                 for event in new:
                     self._take(event, now)
             wanted = self._walk_wanted or self.registry.strangers
-            if now - walked >= walk_every or (wanted and now - walked >= WALK_PAUSE_SECONDS):
+            if now - walked >= walk_every or (wanted and now - walked >= walk_pause):
+                began = time.thread_time()
                 self._walk(now)
                 walked = now
+                walk_pause = max(WALK_PAUSE_SECONDS, (time.thread_time() - began) / WALK_SHARE)
             elif self.registry.pending:
                 self.registry.refresh_names(now)
             self._stopping.wait(BATCH_SECONDS)
@@ -151,7 +154,9 @@ class Agent:
     def _take(self, event: events.Event, now: float) -> None:
         match event:
             case events.CgroupChange():
-                self._walk_wanted = True
+                self._walk_wanted = self._walk_wanted or event.created
+                if event.created and event.hierarchy == 0:
+                    self.registry.note_birth(event.owner, event.path)
             case events.ProcessExec():
                 self._walk_wanted = self._walk_wanted or self._is_new(event, now)
             case events.OomKill():
@@ -267,7 +272,7 @@ class Agent:
             page.add("appstatus_agent_map_full_total", count, [("map", name)])
         for name, count in counters.map_entries.items():
             page.add("appstatus_agent_map_entries", count, [("map", name)])
-        unparsed = {**counters.unparsed, **{("dns", reason): count for reason, count in self._unreadable_dns.items()}}
+        unparsed = {**counters.unparsed, **{("dns", reason): count for reason, count in dict(self._unreadable_dns).items()}}
         for (protocol, reason), count in unparsed.items():
             page.add("appstatus_agent_unparsed_total", count, [("protocol", protocol), ("reason", reason)])
         page.add("appstatus_agent_unknown_owner_total", counters.unknown_owner)

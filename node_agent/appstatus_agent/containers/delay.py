@@ -11,28 +11,21 @@ from collections.abc import Iterable
 
 
 class DelaySum:
-    """CPU delay of one container, in seconds, over all threads it ever had while watched."""
+    """CPU delay of one container, in seconds, over all threads it ever had while watched. Read from any thread."""
 
-    __slots__ = ("_ended", "_running")
+    __slots__ = ("_ended", "_running", "seconds")
 
     def __init__(self) -> None:
         self._running: dict[int, int] = {}
         self._ended = 0
+        self.seconds = 0.0
 
     def update(self, delays: Iterable[tuple[int, int]]) -> None:
         """Take the delays (ns) of the threads that live now, as (thread id, ns). A lower value is a reused id."""
-        now: dict[int, int] = {}
-        for tid, delay in delays:
-            before = self._running.pop(tid, 0)
-            if delay < before:
-                self._ended += before
-            now[tid] = delay
-        self._ended += sum(self._running.values())
+        before, now = self._running, dict(delays)
+        self._ended += sum(delay for tid, delay in before.items() if now.get(tid, -1) < delay)
         self._running = now
-
-    @property
-    def seconds(self) -> float:
-        return (self._ended + sum(self._running.values())) / 1e9
+        self.seconds = (self._ended + sum(now.values())) / 1e9
 
 
 def thread_delays(tids: Iterable[int]) -> list[tuple[int, int]]:

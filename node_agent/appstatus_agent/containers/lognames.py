@@ -61,20 +61,21 @@ class LogNames:
         self._pod_names: dict[str, PodName] = {}
 
     def refresh(self) -> None:
-        known, self._containers = self._containers, {}
+        containers: dict[str, ContainerName] = {}
         for name in _listing(self._links):
             parsed = parse_link(name)
             if parsed is None:
                 continue
             runtime_id, pod, container = parsed
-            entry = known.get(runtime_id)
+            entry = self._containers.get(runtime_id)
             if entry is None:
                 try:
                     attempt = parse_attempt(str((self._links / name).readlink()))
                 except OSError:  # removed meanwhile, or not a symlink
                     attempt = 0
                 entry = ContainerName(pod.namespace, pod.pod, container, attempt)
-            self._containers[runtime_id] = entry
+            containers[runtime_id] = entry
+        self._containers = containers
         self._pod_names = dict(filter(None, map(parse_pod_dir, _listing(self._pods))))
 
     def container(self, runtime_id: str) -> ContainerName | None:

@@ -5,12 +5,12 @@ One thread writes (`refresh`, `refresh_names`), others only read: every publishe
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..kernel.rows import OWNER_UNKNOWN, OWNER_V1
-from .delay import DelaySum, thread_delays
-from .lognames import ContainerName, LogNames
+from .delay import thread_delays
+from .life import Container, Group
+from .lognames import LogNames
 from .paths import Kind, Owner, owner_of, plain_name
 from .stats import Cpu, Memory, read_cpu, read_memory
 from .tree import Hierarchies, process_ids, walk
@@ -18,60 +18,12 @@ from .tree import Hierarchies, process_ids, walk
 log = logging.getLogger(__name__)
 
 FORGET_SECONDS = 600.0  # how long counters of an ended container stay, so that a crash loop keeps its history
+MAX_BIRTHS = 4096
 PATIENT_WALKS = 2  # a cgroup may be younger than the walk that did not find it
 FORGET_WALKS = 40
 UNKNOWN = "~unknown"
 NAME_PATIENCE_SECONDS = 5.0  # the kubelet makes the symlink just after the start
 SANDBOX_COMMANDS = {"pause", "conmon"}
-
-
-@dataclass(slots=True, eq=False)
-class Group:
-    """One life of a container: its cgroup, from creation to removal. `instance` is the inode number of that cgroup."""
-
-    owner: Owner
-    instance: int
-    seen: float
-    name: ContainerName | None = None
-    container: "Container | None" = None
-    sandbox: bool = False
-    ended: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Container:
-    """What one `container_id` label stands for, over any number of lives. `group` is None while it does not run."""
-
-    id: str
-    kind: Kind
-    group: Group | None = None
-    restarts: int = 0
-    oom_kills: int = 0
-    last_seen: float = 0.0
-    pod_uid: str = ""
-    delay: DelaySum = field(default_factory=DelaySum)
-    _attempts_before: int = 0
-
-    def start(self, group: Group) -> None:
-        """A new life. Kubernetes counts restarts itself (the attempt number); elsewhere each new cgroup is one."""
-        if group.name is None:
-            self.restarts += self.group is not None or self.last_seen > 0
-        else:
-            if group.owner.pod_uid != self.pod_uid:  # a new pod of the same name starts again at attempt 0
-                self._attempts_before = self.restarts
-            self.restarts = max(self.restarts, self._attempts_before + group.name.attempt)
-        if not self._is_older(group):
-            self.group = group
-            self.pod_uid = group.owner.pod_uid
-        group.container = self
-
-    def _is_older(self, group: Group) -> bool:
-        """Whether `group` is an earlier attempt than the one that is known (both exist for a moment)."""
-        now = self.group
-        return bool(
-            now and now.name and group.name
-            and now.owner.pod_uid == group.owner.pod_uid and group.name.attempt < now.name.attempt
-        )
 
 
 class Registry:
@@ -86,7 +38,8 @@ class Registry:
         self._ended: dict[int, tuple[Group, float]] = {}
         self._pending: list[Group] = []
         self._told: set[str] = set()
-        self._strangers: dict[int, int] = {}
+        self._strangers: dict[int, int] = {}  # asked for but seen by no walk yet -> walks before the first question
+        self._births: dict[int, str] = {}  # path of cgroups made lately: some end before a walk sees them
         self._walks = 0
         mounts = [trees.v2, trees.v1.get("cpu"), trees.v1.get("memory")]
         # The kernel names an owner by its cgroup-v2 id or, where that is the root's, by the one in the v1 memory hierarchy.
@@ -137,7 +90,7 @@ class Registry:
     @property
     def strangers(self) -> bool:
         """Whether `label_of` was asked for a cgroup that no walk has seen yet (walk soon)."""
-        return any(self._walks - first_asked < PATIENT_WALKS for first_asked in self._strangers.values())
+        return any(self._walks - first_asked < PATIENT_WALKS for first_asked in list(self._strangers.values()))
 
     def by_pid(self, pid: int) -> Container | None:
         """Container of a process, for one that is in no v2 cgroup of its own."""
@@ -201,6 +154,7 @@ class Registry:
         groups, new = self._match(instances, now)
         by_cgroup.update((key, groups[path]) for key, path in nested.items() if path in groups)
         self._publish(groups, by_cgroup, now)
+        self._remember_short_lived(now)
         for group in new:
             if group.owner.kind is Kind.POD_CONTAINER:
                 self._pending.append(group)
@@ -237,7 +191,7 @@ class Registry:
         self._groups, self._by_cgroup, self._ended = groups, by_cgroup, {**kept, **ended}
         self._walks += 1
         self._strangers = {
-            key: walk for key, walk in self._strangers.items() if key not in by_cgroup and self._walks - walk < FORGET_WALKS
+            key: walk for key, walk in list(self._strangers.items()) if key not in by_cgroup and self._walks - walk < FORGET_WALKS
         }
         for group in groups.values():
             if group.container:
@@ -247,6 +201,31 @@ class Registry:
             for key, container in self._containers.items()
             if container.group or now - container.last_seen < FORGET_SECONDS
         }
+
+    def note_birth(self, owner: int, path: str) -> None:
+        """A cgroup was made (the kernel's event): its path is known even if it ends before the next walk."""
+        self._births[owner] = path
+        if len(self._births) > MAX_BIRTHS:
+            self._births.pop(next(iter(self._births)))
+
+    def _remember_short_lived(self, now: float) -> None:
+        """Strangers that lived between two walks get their owner from the path they were made with."""
+        found = {}
+        for key in list(self._strangers):
+            path = self._births.get(key)
+            if path is None:
+                continue
+            owner = owner_of(path)
+            group = self._groups.get(owner.path)
+            if group is None:
+                group = Group(owner, key, now, ended=True)
+                if owner.kind is Kind.POD_CONTAINER:
+                    self._pending.append(group)
+                elif owner.kind is not Kind.NONE:
+                    self._start(group, plain_name(owner), now)
+            found[key] = (group, now)
+        self._ended = {**self._ended, **found}
+        self._strangers = {key: walk for key, walk in list(self._strangers.items()) if key not in found}
 
     def refresh_names(self, now: float) -> None:
         """Look again for the names of containers that wait for one."""

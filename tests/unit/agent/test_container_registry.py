@@ -160,6 +160,19 @@ def test_an_owner_that_two_walks_do_not_find_is_unknown(node):
     assert node.registry.label_of(999) == UNKNOWN and not node.registry.strangers
 
 
+def test_a_container_that_lived_between_two_walks_is_known_by_the_path_it_was_made_with(node):
+    path, inode = node.pod(1)
+    node.remove(path)
+    node.registry.note_birth(inode, path)
+    node.registry.note_birth(inode + 1, "/system.slice/brief.service/nested")
+    node.registry.refresh(now=0)
+    assert node.registry.label_of(inode) is None and node.registry.label_of(inode + 1) is None
+    node.registry.refresh(now=1)
+    assert node.registry.label_of(inode) == "/k8s/shop/cart/web"
+    assert node.registry.label_of(inode + 1) == "/system.slice/brief.service"
+    assert ids(node.registry) == set()
+
+
 def test_a_cgroup_of_unknown_layout_is_shown_as_it_is_counted_and_said_once(node, caplog):
     node.cgroup("/batch/a")
     node.cgroup("/batch/b")
