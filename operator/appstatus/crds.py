@@ -3,6 +3,7 @@
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -27,7 +28,7 @@ def apply_crds(kube: Kube, directory: Path, wait: float = WAIT) -> int:
     return 0
 
 
-def _apply(kube: Kube, body: dict, deadline: float) -> bool:
+def _apply(kube: Kube, body: dict[str, Any], deadline: float) -> bool:
     name = body["metadata"]["name"]
     where = path("apiextensions.k8s.io/v1", "customresourcedefinitions", name=name)
     sent = False

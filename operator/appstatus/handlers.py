@@ -46,9 +46,8 @@ class Operator:
         self.watch = Watch(kube, self.cache, self.stop)
         self.lease = Lease(kube, config.namespace, config.lease, config.identity)
         writer = Writer(kube, allowed=lambda: self.lease.holding)
-        self.engine = Engine(
-            config, self.cache, Stores(kube, config.namespace), writer, self.metrics, leads=lambda: self.lease.holding
-        )
+        stores = Stores(kube, config.namespace)
+        self.engine = Engine(config, self.cache, stores, writer, self.metrics)
         self._beat = time.monotonic()
         self._audited = threading.Event()
 
@@ -104,7 +103,6 @@ class Operator:
         due = time.monotonic()
         while not self.stop.is_set():
             self._beat = time.monotonic()
-            self.metrics.leader.set(1 if self.lease.holding else 0)
             try:
                 with self.metrics.cycle_seconds.time():
                     log.info(self.engine.cycle(time.time()))

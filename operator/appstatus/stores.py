@@ -73,10 +73,10 @@ class Store:
 class Stores:
     """Opens and closes stores as Projects come, change and go. Not thread-safe."""
 
-    def __init__(self, kube: Kube, namespace: str, open_store: Callable[[Endpoint, float, float], Store] = Store.open) -> None:
+    def __init__(self, kube: Kube, namespace: str, opener: Callable[[Endpoint, float, float], Store] = Store.open) -> None:
         self._kube = kube
         self._namespace = namespace
-        self._open = open_store
+        self._opener = opener
         self._stores: dict[tuple[Endpoint, float], Store] = {}
         self._endpoints: dict[str, tuple[PrometheusSpec, Endpoint, float]] = {}  # by Project: made from, result, when (monotonic)
         self._folder = Path(tempfile.mkdtemp(prefix="appstatus-tls-"))
@@ -85,6 +85,10 @@ class Stores:
         for store in self._stores.values():
             store.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def open(self) -> list[Store]:
+        return list(self._stores.values())
 
     def assign(self, projects: Iterable[Project], now: float) -> tuple[list[Store], dict[str, str]]:
         """The stores in use, each with its Projects, and the Projects that have none: name -> why."""
@@ -101,7 +105,7 @@ class Stores:
             self._stores.pop(key).close()
         for key, members in wanted.items():
             if key not in self._stores:
-                self._stores[key] = self._open(*key, now)
+                self._stores[key] = self._opener(*key, now)
             self._stores[key].projects = members
         return [self._stores[key] for key in wanted], problems
 

@@ -7,13 +7,14 @@ run code on every node.
 from dataclasses import dataclass
 from typing import Any
 
-from appstatus.api.names import ObjectRef
+from appstatus.api.names import GROUP, ObjectRef
 from appstatus.api.project import NodeAgentSpec
 from appstatus.cluster.writing import Writer
 from appstatus.kube import ApiError, Unreachable, path
 
 NAME = "appstatus-agent"
 PORT = 10301
+PROJECT_LABEL = f"{GROUP}/project"  # tells the operator's own DaemonSet from one that was installed by other means
 
 # name, path on the node, where it is mounted, why. All read-only.
 HOST_PATHS: tuple[tuple[str, str, str, str], ...] = (
@@ -59,7 +60,7 @@ def daemonset(settings: AgentSettings, spec: NodeAgentSpec, owner: ObjectRef) ->
         "metadata": {
             "name": NAME,
             "namespace": settings.namespace,
-            "labels": labels,
+            "labels": {**labels, PROJECT_LABEL: owner.name},
             "ownerReferences": [owner_reference(owner)],
         },
         "spec": {
@@ -155,36 +156,6 @@ def refusals(writer: Writer, namespace: str) -> list[str]:
         return []
     events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", reverse=True)
     return list(dict.fromkeys(str(event.get("message") or "").removeprefix("Error creating: ") for event in events))
-
-
-@dataclass(frozen=True, slots=True)
-class RollOut:
-    """``ready`` agents of ``desired`` nodes, ``updated`` of them from the newest template."""
-
-    desired: int
-    ready: int
-    updated: int
-    observed: bool
-
-
-def rollout(raw: dict[str, Any]) -> RollOut:
-    status = raw.get("status") or {}
-    return RollOut(
-        desired=int(status.get("desiredNumberScheduled") or 0),
-        ready=int(status.get("numberReady") or 0),
-        updated=int(status.get("updatedNumberScheduled") or 0),
-        observed=int(status.get("observedGeneration") or 0) >= int((raw.get("metadata") or {}).get("generation") or 0),
-    )
-
-
-def read(writer: Writer, namespace: str) -> RollOut | None:
-    """The roll-out as it stands. Raises ApiError, Unreachable."""
-    try:
-        return rollout(writer.kube.request("GET", _path(namespace, NAME), timeout=5.0))
-    except ApiError as error:
-        if error.status == 404:
-            return None
-        raise
 
 
 def _path(namespace: str, name: str) -> str:

@@ -36,6 +36,7 @@ KINDS = {"projects": "Project", "slos": "SLO", "inspectionoverrides": "Inspectio
 class Document:
     """A status as it should be. ``metadata`` is set for objects that the operator creates itself: labels, ownerReferences.
 
+    uid     of the object that others create: one that was deleted and created anew has no status yet
     urgent  higher goes first
     """
 
@@ -43,6 +44,7 @@ class Document:
     status: dict[str, Any]
     metadata: dict[str, Any] | None = None
     urgent: int = 0
+    uid: str = ""
 
 
 @dataclass(slots=True)
@@ -56,7 +58,9 @@ class _Known:
 
 def digest(document: Document) -> bytes:
     """Equal for documents that need no write."""
-    return hashlib.blake2b(orjson.dumps([document.status, document.metadata], option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+    return hashlib.blake2b(
+        orjson.dumps([document.status, document.metadata, document.uid], option=orjson.OPT_SORT_KEYS), digest_size=16
+    ).digest()
 
 
 class StatusWriter:

@@ -144,6 +144,7 @@ def workload(raw: Raw) -> Workload:
         generation=int(metadata.get("generation") or 0),
         observed_generation=int(status.get("observedGeneration") or 0),
         rollout_in_progress=_rolling(kind, spec, status, int(metadata.get("generation") or 0), desired),
+        pod_labels=(template.get("metadata") or {}).get("labels") or {},
     )
     images = tuple(c.get("image") or "" for c in (template.get("spec") or {}).get("containers") or ())
     return Workload(fact, owner_of(metadata), hash(orjson.dumps(template, option=orjson.OPT_SORT_KEYS)), images)

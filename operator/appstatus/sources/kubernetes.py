@@ -1,6 +1,7 @@
 """Kubernetes facts in: caches that watch events (or one listing) fill, and a consistent snapshot of them for each cycle."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -87,6 +88,7 @@ class Cache:
         self._lock = threading.Lock()
         self._objects: dict[str, dict[tuple[str, str], Entry]] = {plural: {} for plural in self.resources}
         self._changes: dict[AppKey, list[Change]] = {}
+        self.gone: deque[tuple[str, str, str]] = deque(maxlen=10_000)  # (plural, namespace, name) deleted, for whoever wrote them
         self.unreadable: dict[str, str] = {}  # "plural namespace/name" -> why, for the log and the metrics
 
     def put(self, plural: str, raw: Raw) -> None:
@@ -119,6 +121,7 @@ class Cache:
             old = self._objects[plural].get(key)
             if old is not None and old.uid == metadata["uid"]:
                 del self._objects[plural][key]
+                self.gone.append((plural, *key))
 
     def values(self, plural: str) -> list[Any]:
         with self._lock:
@@ -149,6 +152,7 @@ class Cache:
                 entry = self._objects[plural].get(key)
                 if entry is not None and entry.uid == uid:
                     del self._objects[plural][key]
+                    self.gone.append((plural, *key))
         return len(gone)
 
     def snapshot(self) -> Facts:

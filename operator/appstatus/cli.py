@@ -1,0 +1,248 @@
+"""``appstatus``: the judgement without installing anything."""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+import yaml
+
+from appstatus.api.names import GROUP, VERSION, AppKey
+from appstatus.api.policy import resolve
+from appstatus.api.scope import Scope
+from appstatus.api.values import parse_duration
+from appstatus.backfill import plan
+from appstatus.documents import Cycle, missing
+from appstatus.judge import Configured, judge, objectives_of, parse
+from appstatus.kube import ApiError, Kube, NoCluster, Unreachable, own_path
+from appstatus.model.build import build
+from appstatus.model.facts import Facts
+from appstatus.model.queries import BACKFILL
+from appstatus.report import appstatus
+from appstatus.slo.ledger import Ledger
+from appstatus.sources.kubernetes import listed
+from appstatus.sources.prometheus import FRESHNESS, Prometheus
+from appstatus.sources.promhttp import Endpoint, QueryFailed
+
+OK, VIOLATED, FAILED, UNKNOWN = 0, 1, 2, 3
+EPILOG = """exit status:
+  0  every SLO that can be judged is met
+  1  an SLO is violated
+  2  wrong usage, or Prometheus or the cluster cannot be asked
+  3  nothing is violated, but for some applications there is not enough fresh data
+"""
+
+
+class Fault(Exception):
+    """Something the user must put right; one sentence."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        return _audit(arguments)
+    except Fault as error:
+        print(f"appstatus: {error}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:  # `appstatus audit | head`
+        sys.stderr.close()
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="appstatus", description="Tells the truth about every application.")
+    parser.add_argument("--version", action="version", version=version("appstatus"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    audit = commands.add_parser(
+        "audit",
+        help="judge every application once",
+        description="Judges every application once, from the node agents' metrics (appstatus-agent or coroot-node-agent) in any "
+        "Prometheus-compatible store. With a kubeconfig it also asks the cluster for workloads, SLOs and overrides; without, "
+        "applications are told by the metrics' own container labels.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    audit.add_argument("--prometheus", required=True, metavar="URL", help="address without /api/v1, such as http://localhost:9090")
+    audit.add_argument("--kubeconfig", metavar="FILE", help="ask this cluster too (default: no cluster)")
+    audit.add_argument(
+        "--at", metavar="TIME", type=_moment, help="judge as of then: 2026-11-21T10:00:00Z or unix seconds (default: now)"
+    )
+    audit.add_argument("-n", "--namespace", metavar="NAME", help="show only this namespace")
+    audit.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
+    audit.add_argument(
+        "--step", metavar="TIME", type=_duration, default=15.0, help="scrape interval of the node agents (default 15s)"
+    )
+    audit.add_argument(
+        "--history",
+        metavar="TIME",
+        type=_duration,
+        default=3 * 86400.0,
+        help="how much of the SLOs' past to read, at most their window; slow tiers and budgets need it (default 3d)",
+    )
+    audit.add_argument(
+        "--header", metavar="NAME=VALUE", action="append", default=[], help="further HTTP header, may be given often"
+    )
+    audit.add_argument("--insecure", action="store_true", help="accept any TLS certificate of Prometheus")
+    return parser
+
+
+def _moment(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a time such as 2026-11-21T10:00:00Z nor unix seconds") from None
+    return found.timestamp()
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    now = arguments.at if arguments.at is not None else time.time()
+    facts, configured, namespaces = _cluster(arguments.kubeconfig)
+    headers = [header.partition("=") for header in arguments.header]
+    if any(not equals for _, equals, _ in headers):
+        raise Fault("--header must be NAME=VALUE")
+    endpoint = Endpoint(
+        arguments.prometheus, verify=not arguments.insecure, headers=tuple((name, value) for name, _, value in headers)
+    )
+    prometheus = Prometheus(endpoint, arguments.step, deadline=60.0)
+    try:
+        found = _judge(prometheus, facts, configured, namespaces, arguments, now)
+    finally:
+        prometheus.close()
+    apps = sorted(app for app in found.policy.apps if arguments.namespace in (None, app.namespace))
+    documents = {app: _document(found, app) for app in apps}
+    if arguments.output == "table":
+        print(_table(documents), end="")
+    else:
+        items = [
+            {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": "AppStatus",
+                "metadata": {"namespace": app.namespace, "name": app.status_name},
+                "status": document,
+            }
+            for app, document in documents.items()
+        ]
+        listing = {"apiVersion": "v1", "kind": "List", "items": items}
+        if arguments.output == "json":
+            print(orjson.dumps(listing, option=orjson.OPT_INDENT_2).decode())
+        else:
+            print(yaml.safe_dump(listing, sort_keys=False, allow_unicode=True), end="")
+    healths = {document["health"] for document in documents.values()}
+    return VIOLATED if "Violated" in healths else UNKNOWN if "Unknown" in healths else OK
+
+
+def _cluster(kubeconfig: str | None) -> tuple[Facts, Configured, dict[str, dict[str, str]]]:
+    """Facts, custom resources and namespaces; nothing of them without a kubeconfig, or as far as the rights go."""
+    if kubeconfig is None:
+        return Facts(), Configured(), {}
+    try:
+        kube = Kube.connect(kubeconfig)
+        facts, refused = listed(kube)
+        for plural, why in refused.items():
+            print(f"appstatus: {plural} cannot be read, going on without: {why}", file=sys.stderr)
+        own = [_readable(kube, own_path(plural)) for plural in ("projects", "slos", "inspectionoverrides")]
+        namespaces = _readable(kube, "/api/v1/namespaces")
+    except (NoCluster, Unreachable) as error:
+        raise Fault(f"the cluster of {kubeconfig} cannot be asked: {error}") from error
+    labels = {raw["metadata"]["name"]: raw["metadata"].get("labels") or {} for raw in namespaces}
+    return facts, parse(*own), labels
+
+
+def _readable(kube: Kube, where: str) -> list[Any]:
+    try:
+        return list(kube.list(where))
+    except ApiError:
+        return []
+
+
+def _judge(
+    prometheus: Prometheus,
+    facts: Facts,
+    configured: Configured,
+    namespaces: dict[str, dict[str, str]],
+    arguments: argparse.Namespace,
+    now: float,
+) -> Cycle:
+    metrics = prometheus.at(now)
+    if FRESHNESS in metrics.failed:
+        raise Fault(f"Prometheus cannot be asked: {metrics.failed[FRESHNESS]}")
+    for query, why in metrics.failed.items():
+        print(f"appstatus: query {query} failed: {why}", file=sys.stderr)
+    if not configured.projects:
+        configured.projects = parse([_default_project(arguments)], [], []).projects
+    known = Scope(configured.projects, namespaces)
+    world = build(facts, metrics, known, now)
+    # Namespaces that only the metrics know of belong to the first Project, as they would if the cluster could be asked.
+    namespaces = {app.namespace: {} for app in world.applications if app.namespace} | namespaces
+    scope = Scope(configured.projects, namespaces)
+    judged = [app for app in world.applications.values() if app.ref is not None or not facts.workloads]
+    policy = resolve(scope, configured.slos, configured.overrides, judged, now)
+    objectives = objectives_of(policy, list(policy.apps))
+    ledger = Ledger(arguments.step, now)
+    ledger.update(world, objectives)
+    for chunk in plan(now, min(arguments.history, max((o.window for o in objectives), default=0.0))):
+        try:
+            past = prometheus.chunk(BACKFILL, chunk.start, chunk.end, chunk.step, 60.0)
+        except QueryFailed as error:
+            print(f"appstatus: the past before {datetime.fromtimestamp(chunk.end):%F %T} is left out: {error}", file=sys.stderr)
+            break
+        ledger.backfill(build(facts, past, scope, now), objectives)
+    judgement = judge(world, policy, ledger, objectives, now)
+    found = Cycle(now, facts, policy, dict.fromkeys(policy.projects, judgement))
+    found.judge_health()
+    return found
+
+
+def _default_project(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"metadata": {"name": "default"}, "spec": {"prometheus": {"url": arguments.prometheus}}}
+
+
+def _document(found: Cycle, app: AppKey) -> dict[str, Any]:
+    policy, judgement = found.policy.apps[app], found.judgement(app)
+    assert judgement is not None
+    findings = appstatus.Findings(
+        application=judgement.world.applications[app],
+        project=policy.project,
+        category=policy.category,
+        checks=judgement.checks.get(app, ()),
+        statuses=found.statuses(app),
+        diagnosis=judgement.diagnoses.get(app),
+        problems=policy.problems,
+        missing=missing(judgement.world),
+    )
+    return appstatus.appstatus(findings, found.health, judgement.world.step, {}, 1, found.now)
+
+
+def _table(documents: dict[AppKey, dict[str, Any]]) -> str:
+    if not documents:
+        return "No application found: Prometheus has no metrics of node agents, or none of this namespace.\n"
+    rows = [("NAMESPACE", "NAME", "HEALTH", "SLOS", "BUDGET", "CAUSE")]
+    order = ("Violated", "Warning", "Unknown", "Healthy")
+    for app, document in sorted(documents.items(), key=lambda item: (order.index(item[1]["health"]), item[0])):
+        columns = (document["health"], document["sloSummary"], document["budget"], document["cause"])
+        rows.append((app.namespace, app.status_name, *columns))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    return "".join(
+        "   ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]]).rstrip() + "\n" for row in rows
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""What one cycle found, and the documents that follow from it: statuses of all kinds, Events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from appstatus.api import conditions
+from appstatus.api.conditions import Condition
+from appstatus.api.names import GROUP, AppKey
+from appstatus.api.policy import Policy
+from appstatus.api.scope import ProjectVerdict
+from appstatus.cluster.agent import owner_reference
+from appstatus.cluster.status import Document, Key
+from appstatus.config import Config
+from appstatus.incidents.incident import Participation, Reason
+from appstatus.judge import Judgement
+from appstatus.model.facts import Facts
+from appstatus.model.world import Application, World
+from appstatus.report import appstatus, event
+from appstatus.report.incident import incident as incident_document
+from appstatus.report.incident import with_history
+from appstatus.report.objectives import slo_status
+from appstatus.slo.status import SLOStatus
+from appstatus.sources.prometheus import FRESHNESS
+
+# Data older than this many seconds (or steps, if that is longer) is not fresh.
+STALE_SECONDS, STALE_STEPS = 60.0, 4.0
+_URGENT_INCIDENT, _URGENT_VIOLATED, _URGENT_OWN = 3, 2, 1
+
+Status = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Cycle:
+    """judgements by Project; problems: by Project, why its Prometheus cannot be asked; refusals: promql objectives that cannot be
+    evaluated, with reason and message; parts: incidents as they stand now; health: of every judged application."""
+
+    now: float
+    facts: Facts
+    policy: Policy
+    judgements: dict[str, Judgement] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    refusals: dict[tuple[AppKey, str], tuple[str, str]] = field(default_factory=dict)
+    health: dict[AppKey, str] = field(default_factory=dict)
+
+    def judgement(self, app: AppKey) -> Judgement | None:
+        policy = self.policy.apps.get(app)
+        return self.judgements.get(policy.project) if policy is not None else None
+
+    def application(self, app: AppKey) -> Application | None:
+        judgement = self.judgement(app)
+        return judgement.world.applications.get(app) if judgement is not None else None
+
+    def statuses(self, app: AppKey) -> list[SLOStatus]:
+        judgement = self.judgement(app)
+        return judgement.statuses.get(app, []) if judgement is not None else []
+
+    def judge_health(self) -> None:
+        for app in self.policy.apps:
+            judgement = self.judgement(app)
+            if judgement is None:
+                self.health[app] = "Unknown"
+            else:
+                self.health[app] = appstatus.health(self.statuses(app), judgement.checks.get(app, []), missing(judgement.world))
+
+
+def missing(world: World) -> str:
+    """Why there is no fresh data of any node agent; empty if there is."""
+    if world.newest is None:
+        return world.missing.get(FRESHNESS) or "Prometheus has no data of any node agent"
+    if world.now - world.newest > max(STALE_SECONDS, STALE_STEPS * world.step):
+        return f"the newest data of any node agent is of {conditions.format_time(world.newest)}"
+    return ""
+
+
+class Documents:
+    """Of one cycle. ``parts`` is the live memory of incidents; ``previous`` and ``raw`` are what is stored."""
+
+    def __init__(
+        self,
+        cycle: Cycle,
+        config: Config,
+        parts: Mapping[AppKey, Participation],
+        previous: dict[AppKey, Status],
+        stored: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]],
+    ) -> None:
+        self._cycle = cycle
+        self._config = config
+        self._parts = parts
+        self._previous = previous
+        self._stored = stored
+
+    def appstatus(self, app: AppKey) -> Document | None:
+        """None for an application of which nothing is known any more and nothing was."""
+        cycle = self._cycle
+        part = self._parts.get(app)
+        before = self._previous.get(app, {})
+        policy, application, judgement = cycle.policy.apps.get(app), cycle.application(app), cycle.judgement(app)
+        key = Key("appstatuses", app.namespace, app.status_name)
+        if policy is None or application is None or judgement is None:
+            if part is None or not before:
+                return None
+            # The workload or its Project is gone: the last picture stays, with the incident's end.
+            status = {**before, "history": with_history(before.get("history", ()), part)}
+            status.pop("incident", None)
+            if not part.done:
+                status["incident"] = incident_document(part, self._others(part))
+            self._previous[app] = status
+            return Document(key, status, urgent=_URGENT_INCIDENT)
+        status = appstatus.appstatus(
+            appstatus.Findings(
+                application=application,
+                project=policy.project,
+                category=policy.category,
+                checks=judgement.checks.get(app, ()),
+                statuses=cycle.statuses(app),
+                participation=part,
+                affected=self._others(part) if part is not None else (),
+                diagnosis=judgement.diagnoses.get(app),
+                problems=policy.problems,
+                missing=missing(judgement.world),
+            ),
+            cycle.health,
+            judgement.world.step,
+            before,
+            1,
+            cycle.now,
+        )
+        self._previous[app] = status
+        project = cycle.policy.projects[policy.project].project
+        metadata = {"labels": {f"{GROUP}/project": policy.project}, "ownerReferences": [owner_reference(project.meta.ref)]}
+        urgent = _URGENT_INCIDENT if part is not None else _URGENT_VIOLATED if status["health"] == "Violated" else 0
+        return Document(key, status, metadata, urgent)
+
+    def event(self, part: Participation, reason: Reason) -> dict[str, Any]:
+        cycle = self._cycle
+        policy, judgement = cycle.policy.apps.get(part.app), cycle.judgement(part.app)
+        opener = self._parts.get(part.opener_app)
+        project = policy.project if policy is not None else str(self._previous.get(part.app, {}).get("project", ""))
+        body = event.event(
+            part,
+            reason,
+            event.Context(
+                project=project,
+                checks=judgement.checks.get(part.app, ()) if judgement is not None else (),
+                statuses=cycle.statuses(part.app),
+                others=self._others(part),
+                opener_diagnosis=opener.diagnosis if opener is not None and opener.incident_id == part.incident_id else None,
+                cluster=self._config.cluster,
+                instance=self._config.identity,
+            ),
+            cycle.now,
+        )
+        verdict = cycle.policy.projects.get(project)
+        if reason == "SLOAffected" and verdict is not None and verdict.project.affected_events == "Warning":
+            body["type"] = "Warning"
+        return body
+
+    def slo(self, key: tuple[str, str]) -> Document:
+        cycle = self._cycle
+        verdict = cycle.policy.slos[key]
+        before = self._before("slos", key)
+        objective = verdict.objective
+        state = None
+        given = verdict.conditions
+        if objective is not None:
+            refusal = cycle.refusals.get((objective.app, objective.id))
+            if refusal is not None:
+                given = conditions.with_refusal(given, *refusal)
+            else:
+                state = next((s for s in cycle.statuses(objective.app) if s.objective.id == objective.id), None)
+        part = self._parts.get(verdict.app) if verdict.app is not None else None
+        incident = part.incident_id if part is not None and part.closed is None and key[1] in part.slos else ""
+        meta = verdict.slo.meta
+        status = slo_status(state, verdict.app, given, before, meta.generation, cycle.now, incident)
+        return Document(Key("slos", *key), status, uid=meta.ref.uid, urgent=_URGENT_OWN)
+
+    def override(self, key: tuple[str, str]) -> Document:
+        verdict = self._cycle.policy.overrides[key]
+        meta = verdict.override.meta
+        status: Status = {
+            "observedGeneration": meta.generation,
+            "applications": len(verdict.apps),
+            "changes": verdict.override.changes,
+            "conditions": self._conditions("inspectionoverrides", key, verdict.conditions, meta.generation),
+        }
+        return Document(Key("inspectionoverrides", *key), status, uid=meta.ref.uid, urgent=_URGENT_OWN)
+
+    def project(self, verdict: ProjectVerdict, agents: Condition, agent_count: str) -> Document:
+        """``agents``: the condition AgentsReady; ``agent_count``: ready / nodes, empty if this Project does not own them."""
+        cycle, meta = self._cycle, verdict.project.meta
+        mine = [app for app, policy in cycle.policy.apps.items() if policy.project == meta.name]
+        found = [*verdict.conditions, agents]
+        judgement = cycle.judgements.get(meta.name)
+        if judgement is not None:
+            world = judgement.world
+            found.append(conditions.prometheus_reachable(_unreachable(world)))
+            found.append(conditions.data_available(world.newest, cycle.now, max(STALE_SECONDS, STALE_STEPS * world.step)))
+            if world.missing and not _unreachable(world):
+                found[-1] = _partly(world)
+        elif meta.name in cycle.problems:
+            found.append(conditions.prometheus_reachable(cycle.problems[meta.name]))
+            found.append(Condition("DataAvailable", None, "NotConnected", "Prometheus has not been asked yet"))
+        status: Status = {
+            "observedGeneration": meta.generation,
+            "namespaces": len(verdict.namespaces),
+            "applications": len(mine),
+            "violated": sum(cycle.health.get(app) == "Violated" for app in mine),
+            "conditions": self._conditions("projects", ("", meta.name), tuple(found), meta.generation),
+        }
+        if agent_count:
+            status["agents"] = agent_count
+        return Document(Key("projects", "", meta.name), status, uid=meta.ref.uid, urgent=_URGENT_OWN)
+
+    def _others(self, part: Participation) -> list[AppKey]:
+        return sorted(p.app for p in self._parts.values() if p.incident_id == part.incident_id and p.app != part.app)
+
+    def _before(self, plural: str, key: tuple[str, str]) -> Mapping[str, Any]:
+        status: Mapping[str, Any] = self._stored.get(plural, {}).get(key, {}).get("status") or {}
+        return status
+
+    def _conditions(self, plural: str, key: tuple[str, str], found: tuple[Condition, ...], generation: int) -> list[dict[str, Any]]:
+        return conditions.merge(self._before(plural, key).get("conditions") or (), found, generation, self._cycle.now)
+
+
+def _unreachable(world: World) -> str:
+    return world.missing.get(FRESHNESS, "")
+
+
+def _partly(world: World) -> Condition:
+    """Some queries were answered, others not."""
+    first = sorted(world.missing)[0]
+    message = f"{len(world.missing)} queries have no full answer, such as {first}: {world.missing[first]}"
+    return replace(Condition("DataAvailable", False, "QueriesFailed", message[:1024]))
