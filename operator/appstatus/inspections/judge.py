@@ -54,18 +54,21 @@ class Judge:
         return values[-self.steps(seconds) :]
 
     def gauge(self, check_id: str, items: Iterable[Item]) -> CheckResult:
-        """Fails if all known samples of the last ``sustained_for`` seconds are beyond the threshold, at least half being known."""
+        """Fails if all known samples of the last ``sustained_for`` seconds are beyond the threshold, at least half being known.
+
+        ``value`` is their mean.
+        """
         check = BY_ID[check_id]
         return self.findings(check_id, [self._sustained(check, item) for item in items])
 
     def _sustained(self, check: Check, item: Item) -> Finding:
         threshold = self.threshold(check)
         window = self.recent(item.values, check.sustained_for)
-        known = ~np.isnan(window)
-        if 2 * int(known.sum()) < self.steps(check.sustained_for):
+        known = window[~np.isnan(window)]
+        if 2 * len(known) < self.steps(check.sustained_for):
             return Finding(item.name, False, None)
-        value = float(np.median(window[known]))
-        if not _beyond(check, window[known], threshold).all():
+        value = float(known.sum()) / len(known)
+        if not _beyond(check, known, threshold).all():
             return Finding(item.name, False, value)
         return Finding(item.name, True, value, self._since(check, item.values, threshold), item.fact)
 
@@ -128,8 +131,7 @@ class Judge:
 
 def _beyond(check: Check, values: F64, threshold: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """NaN is never beyond."""
-    with np.errstate(invalid="ignore"):
-        return values > threshold if check.direction == "above" else values < threshold
+    return values > threshold if check.direction == "above" else values < threshold
 
 
 def ratio(part: F64, whole: F64) -> F64:
