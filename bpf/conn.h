@@ -29,7 +29,8 @@ MAP(networks, LPM_TRIE, struct network, __u32, 1, BPF_F_NO_PREALLOC);
 
 static __always_inline __u8 peer_of(const struct tuple *tuple)
 {
-	struct network net = { .prefix_bits = 128, .ip = tuple->remote };
+	const __u32 *words = tuple->remote.words;
+	struct network net = { .prefix_bits = 128, .ip = { words[0], words[1], words[2], words[3] } };
 	bool loopback = (tuple->remote.halves[0] == 0 && tuple->remote.words[2] == bpf_htonl(0xffff) &&
 			 tuple->remote.bytes[12] == 127) ||
 			(tuple->remote.halves[0] == 0 && tuple->remote.halves[1] == bpf_cpu_to_be64(1));

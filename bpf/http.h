@@ -343,6 +343,27 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 	}
 }
 
+/* Skips what is left of a body or chunk, at most `here` bytes; returns how many. */
+static __always_inline __u32 pass_by(struct conn *conn, struct stream *stream, struct reading *r, __u32 here, bool request)
+{
+	__u32 passed = here;
+
+	if (stream->left > here) {
+		stream->left -= here;
+		return passed;
+	}
+	passed = stream->left;
+	stream->left = 0;
+	if (stream->state == STREAM_PART) {
+		stream->state = HTTP_CHUNK_SIZE;
+	} else {
+		if (request)
+			request_continues(conn, stream, r->now, 0);
+		next_message(stream, r);
+	}
+	return passed;
+}
+
 /* One step: some words without a line end, or one line, or one byte of a number, or a body. */
 static __always_inline void http_step(struct conn *conn, struct stream *stream, struct reading *r,
 				      const struct scratch *scratch, bool request)
@@ -355,22 +376,7 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 	c = w;
 
 	if (stream->state >= STREAM_BODY) {
-		__u32 here = r->end - r->at;
-
-		if (stream->left > here) {
-			stream->left -= here;
-			r->at = r->end;
-		} else {
-			r->at += stream->left;
-			stream->left = 0;
-			if (stream->state == STREAM_PART) {
-				stream->state = HTTP_CHUNK_SIZE;
-			} else {
-				if (request)
-					request_continues(conn, stream, r->now, 0);
-				next_message(stream, r);
-			}
-		}
+		r->at += pass_by(conn, stream, r, r->end - r->at, request);
 		r->line = r->at;
 		return;
 	}
@@ -524,8 +530,8 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 }
 
 /* Keeps what the next segment, or the next run on this one, must know. */
-static __always_inline void http_keep(struct conn *conn, struct stream *stream, struct scratch *scratch,
-				      const struct message_key *key, bool request)
+static __always_inline void http_keep(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
+				      struct scratch *scratch, const struct message_key *key, bool request)
 {
 	struct reading *r = &scratch->reading;
 	__u32 resume = r->at > r->end ? r->end : r->at;
@@ -545,8 +551,10 @@ static __always_inline void http_keep(struct conn *conn, struct stream *stream, 
 			return;
 	}
 	if (r->more || r->at < r->end) {
-		r->more = 1;
 		r->offset += resume - r->carried;
+		if (stream->state >= STREAM_BODY)
+			r->offset += pass_by(conn, stream, r, skb->len - r->offset, request);
+		r->more = r->offset < skb->len;
 		r->message.carried = 0;
 	} else {
 		r->message.carried = r->end - resume;
@@ -582,7 +590,7 @@ static __always_inline void http_request_run(struct __sk_buff *skb, struct conn 
 	}
 	forget();
 	if (!r->stop)
-		http_keep(conn, stream, scratch, &key, true);
+		http_keep(skb, conn, stream, scratch, &key, true);
 }
 
 static __always_inline void http_response_run(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
@@ -612,7 +620,7 @@ static __always_inline void http_response_run(struct __sk_buff *skb, struct conn
 			http_step(conn, stream, r, scratch, false);
 	}
 	if (!r->stop)
-		http_keep(conn, stream, scratch, &key, false);
+		http_keep(skb, conn, stream, scratch, &key, false);
 }
 
 #endif

@@ -20,6 +20,7 @@ typedef _Bool bool;
 #define ETH_P_IPV6 0x86DD
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_MPTCP 262
 #define IPPROTO_HOPOPTS 0
 #define SOCKFS_MAGIC 0x534F434B
 

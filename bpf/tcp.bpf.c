@@ -384,6 +384,7 @@ int walk_files(struct bpf_iter__task_file *ctx)
 	struct found_socket found = {};
 	struct tuple tuple;
 	struct socket *socket;
+	__u16 protocol;
 	struct sock *sk;
 
 	if (!task || !file || !kind)
@@ -399,7 +400,9 @@ int walk_files(struct bpf_iter__task_file *ctx)
 		return 0;
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET && BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET6)
 		return 0;
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	/* Go listens with MPTCP; what it accepts from others is plain TCP. */
+	if (protocol != IPPROTO_TCP && !(protocol == IPPROTO_MPTCP && *kind == WALK_LISTENERS))
 		return 0;
 	tuple_of_sock(sk, &tuple);
 	found.owner = owner_of_sock(sk, task);

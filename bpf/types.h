@@ -88,7 +88,7 @@ struct nat_target {
 
 struct network {
 	__u32 prefix_bits;
-	union addr ip;
+	__u32 ip[4]; /* not union addr: its alignment would put a hole into the key */
 };
 enum network_class { NETWORK_CLUSTER = 1, NETWORK_NODE = 2 };
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real sockets under the real programs. Needs root, a kernel with BTF and built objects (make -C bpf)."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def objects() -> Path:
+    """The kernel side, built from this checkout, unless APPSTATUS_BPF_OBJECTS names a finished build."""
+    if os.geteuid() != 0:
+        pytest.fail("these tests load BPF programs: run them as root")
+    if named := os.environ.get("APPSTATUS_BPF_OBJECTS"):
+        return Path(named)
+    subprocess.run(["make", "-s", "-C", ROOT / "bpf"], check=True, stdout=subprocess.DEVNULL)
+    return ROOT / "bpf" / "build"
+
+
+@pytest.fixture(scope="module")
+def kernel(objects):
+    from appstatus_agent.kernel import Config, Kernel
+
+    kernel = Kernel.load(Config(objects=objects, overdue_seconds=2))
+    off = {name: feature.reason for name, feature in kernel.features.items() if not feature.on}
+    assert not off, f"features that this kernel should have are off: {off}"
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network namespace of its own for every socket of the module."""
+    from talk import own_network
+
+    with own_network():
+        yield
+
+
+@pytest.fixture
+def owners():
+    """Two fresh cgroups, so that counts of other tests and of the machine cannot mix in."""
+    from talk import Owners
+
+    owners = Owners()
+    yield owners
+    owners.remove()

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conversations between two real sockets, byte by byte as a test says, each end in a cgroup of its own."""
+
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from appstatus_agent.kernel import Kernel, rows
+from appstatus_agent.kernel.loader import find_cgroup_root
+
+_libc = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNET = 0x40000000
+
+
+@contextlib.contextmanager
+def own_network():
+    """A network namespace of its own for the sockets of this thread and the processes it starts."""
+    before = os.open("/proc/self/ns/net", os.O_RDONLY)
+    if _libc.unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        _libc.setns(before, CLONE_NEWNET)
+        os.close(before)
+
+
+class Owners:
+    """Cgroups `client` and `server`; a socket belongs to the one its maker was in."""
+
+    def __init__(self):
+        self._root = find_cgroup_root()
+        self._base = self._root / f"appstatus-test-{os.getpid()}-{time.monotonic_ns()}"
+        self._home = self._root / Path("/proc/self/cgroup").read_text().split("0::/")[1].split("\n")[0]
+        self.ids = {}
+        self._base.mkdir()
+        for name in ("client", "server"):
+            (self._base / name).mkdir()
+            self.ids[name] = (self._base / name).stat().st_ino
+
+    @contextlib.contextmanager
+    def as_(self, name: str):
+        (self._base / name / "cgroup.procs").write_text("0")
+        try:
+            yield
+        finally:
+            (self._home / "cgroup.procs").write_text("0")
+
+    def path(self, name: str) -> Path:
+        return self._base / name
+
+    def remove(self) -> None:
+        for name in ("client", "server"):
+            (self._base / name).rmdir()
+        self._base.rmdir()
+
+
+@dataclass
+class Sum:
+    """What one end of a test's conversations counted: endings by status, latencies (number, seconds), in flight."""
+
+    ended: dict[str, int] = field(default_factory=dict)
+    latencies: int = 0
+    seconds: float = 0.0
+    in_flight: int = 0
+    peers: dict[str, int] = field(default_factory=dict)
+    rows: np.ndarray | None = None
+
+
+def requests_of(kernel: Kernel, owner: int) -> Sum:
+    table = kernel.read_requests()
+    table = table[table["key"]["owner"] == owner]
+    ended = table["value"]["ended"].sum(axis=0)
+    peers: dict[str, int] = {}
+    for row in table:
+        name = rows.PEERS[row["key"]["peer"]]
+        peers[name] = peers.get(name, 0) + int(row["value"]["ended"].sum())
+    return Sum(
+        {status: int(n) for status, n in zip(rows.STATUSES, ended, strict=True) if n},
+        int(table["value"]["latency"].sum()),
+        float(table["value"]["latency_sum"].sum()) / 1e9,
+        int(table["value"]["in_flight"].sum()),
+        peers,
+        table,
+    )
+
+
+class Talk:
+    """One connection, both ends held by the test. Each send waits until the other end has it, so it is one segment."""
+
+    def __init__(self, owners: Owners, host: str = "127.0.0.1", listener: socket.socket | None = None, source: str = ""):
+        self.owners = owners
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        if listener is None:
+            with owners.as_("server"):
+                self.listener = socket.create_server(
+                    ("::" if family == socket.AF_INET6 else "0.0.0.0", 0),
+                    family=family,
+                    dualstack_ipv6=family == socket.AF_INET6,
+                )
+        else:
+            self.listener = listener
+        with owners.as_("client"):
+            self.client = socket.socket(family, socket.SOCK_STREAM)
+            if source:
+                self.client.bind((source, 0))
+        self.address = (host, self.listener.getsockname()[1])
+
+    def open(self) -> "Talk":
+        self.client.connect(self.address)
+        self.server, _ = self.listener.accept()
+        for end in (self.client, self.server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            end.settimeout(10)
+        return self
+
+    def ask(self, data: bytes) -> None:
+        _pass_on(self.client, self.server, data)
+
+    def answer(self, data: bytes) -> None:
+        _pass_on(self.server, self.client, data)
+
+    def close(self) -> None:
+        for end in (getattr(self, "client", None), getattr(self, "server", None), self.listener):
+            if end is not None:
+                end.close()
+        settle()
+
+
+def _pass_on(sender: socket.socket, receiver: socket.socket, data: bytes) -> None:
+    sender.setblocking(False)
+    left = len(data)
+    while left:
+        if data:
+            with contextlib.suppress(BlockingIOError):
+                data = data[sender.send(data) :]
+        with contextlib.suppress(BlockingIOError):
+            got = receiver.recv(1 << 20, socket.MSG_DONTWAIT)
+            assert got, "the connection ended while bytes were still to come"
+            left -= len(got)
+    sender.settimeout(10)
+
+
+def reset(end: socket.socket) -> None:
+    """Close with RST instead of FIN."""
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    end.close()
+
+
+def settle() -> None:
+    """Long enough for FIN and ACK to pass loopback."""
+    time.sleep(0.02)

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a request, told by bytes: what goes over the wire, and what each end must have counted.
+
+Each case is a list of steps: C(bytes) the client sends, S(bytes) the server sends, then ends of the connection. Expected
+counts are those of both ends unless they differ.
+"""
+
+import socket
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from talk import Talk, requests_of, reset, settle
+
+from appstatus_agent.kernel import rows
+
+
+pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
+
+
+@dataclass(frozen=True)
+class C:
+    data: bytes
+
+
+@dataclass(frozen=True)
+class S:
+    data: bytes
+
+
+CLIENT_CLOSES, CLIENT_RESETS, CLIENT_SHUTS, SERVER_CLOSES, SERVER_RESETS = "cc", "cr", "cs", "sc", "sr"
+
+GET = b"GET /cart?id=7 HTTP/1.1\r\nHost: shop\r\nUser-Agent: test/1\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 2\r\n\r\nok"
+FAIL = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+FAKE = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+FAKE_GET = b"GET /fake HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def post(body: bytes, extra: bytes = b"") -> bytes:
+    return b"POST /order HTTP/1.1\r\nHost: shop\r\n%sContent-Length: %d\r\n\r\n" % (extra, len(body)) + body
+
+
+def answer(body: bytes, status: bytes = b"200 OK", extra: bytes = b"") -> bytes:
+    return b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n" % (status, extra, len(body)) + body
+
+
+def chunked(*chunks: bytes, trailer: bytes = b"") -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (*chunks, b"")[:-1]) + b"0\r\n" + trailer + b"\r\n"
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    steps: list
+    counts: dict
+    server: dict | None = None  # where the server end counts otherwise
+    latencies: int | None = None  # where not every request has one
+    options: dict = field(default_factory=dict)
+
+
+CASES = [
+    Case("one request", [C(GET), S(OK)], {"2xx": 1}),
+    Case("keep-alive", [C(GET), S(OK)] * 5, {"2xx": 5}),
+    Case("every class", [s for n in b"2345" for s in (C(GET), S(answer(b"", b"%c00 X" % n)))], {f"{n}xx": 1 for n in (2, 3, 4, 5)}),
+    Case("unusual but valid status", [C(GET), S(answer(b"", b"299 "))], {"2xx": 1}),
+    Case("bare LF line ends", [C(GET.replace(b"\r\n", b"\n")), S(OK.replace(b"\r\n", b"\n"))] * 2, {"2xx": 2}),
+    Case("method of its own in an orderly stream", [C(GET), S(OK), C(GET.replace(b"GET", b"PURGE")), S(OK)], {"2xx": 2}),
+    Case("empty line before a request", [C(GET), S(OK), C(b"\r\n" + GET), S(OK)], {"2xx": 2}),
+    # bodies
+    Case("body that looks like an answer", [C(GET), S(answer(FAKE * 3)[:60]), S(answer(FAKE * 3)[60:])], {"2xx": 1}),
+    Case(
+        "body segment that begins with HTTP/1.1 500",
+        [C(GET), S(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * len(FAKE))), S(FAKE), S(FAKE), C(GET), S(OK)],
+        {"2xx": 2},
+    ),
+    Case(
+        "request body segment that begins with GET",
+        [C(post(FAKE_GET * 2)[: -len(FAKE_GET) * 2]), C(FAKE_GET), C(FAKE_GET), S(OK), C(GET), S(OK)],
+        {"2xx": 2},
+    ),
+    Case("body and next request in one segment", [C(post(b"x" * 100) + GET), S(OK), S(OK)], {"2xx": 2}),
+    Case("large body", [C(GET), S(answer(b"y" * 300_000)), C(GET), S(OK)], {"2xx": 2}),
+    Case("large request body", [C(post(b"z" * 300_000)), S(OK), C(GET), S(OK)], {"2xx": 2}),
+    Case("chunked", [C(GET), S(CHUNKED + chunked(b"abc", b"x" * 5000)), C(GET), S(OK)], {"2xx": 2}),
+    Case("chunk by chunk", [C(GET), S(CHUNKED), S(b"3\r\nabc\r\n"), S(b"4;ext=1\r\nabcd\r\n"), S(b"0\r\n\r\n"), C(GET), S(OK)], {"2xx": 2}),
+    Case(
+        "chunks that begin with HTTP/1.1 500",
+        [C(GET), S(CHUNKED + b"%X\r\n" % len(FAKE)), S(FAKE), S(b"\r\n%x\r\n" % len(FAKE)), S(FAKE), S(b"\r\n0\r\n\r\n"), C(GET), S(OK)],
+        {"2xx": 2},
+    ),
+    Case("chunked with trailers", [C(GET), S(CHUNKED + chunked(b"abc", trailer=b"X-Sum: 1\r\n")), C(GET), S(FAIL)], {"2xx": 1, "5xx": 1}),
+    Case(
+        "chunked request",
+        [C(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"), C(chunked(FAKE_GET, b"x" * 3000)), S(OK), C(GET), S(OK)],
+        {"2xx": 2},
+    ),
+    Case("many small chunks in one segment", [C(GET), S(CHUNKED + chunked(*[b"x" * 10] * 200)), C(GET), S(OK)], {"2xx": 2}),
+    Case("answer to HEAD has no body", [C(GET.replace(b"GET", b"HEAD")), S(answer(b"")[:-3] + b"100\r\n\r\n"), C(GET), S(FAIL)], {"2xx": 1, "5xx": 1}),
+    Case("204 and 304 have no body", [C(GET), S(b"HTTP/1.1 204 No\r\n\r\n"), C(GET), S(b"HTTP/1.1 304 Same\r\nContent-Length: 9\r\n\r\n"), C(GET), S(OK)], {"2xx": 2, "3xx": 1}),
+    Case("body until the connection ends", [C(GET), S(b"HTTP/1.0 200 OK\r\n\r\n"), S(FAKE), SERVER_CLOSES], {"2xx": 1}),
+    # answers before the final one, other protocols after it
+    Case("100-continue", [C(post(b"x" * 9, b"Expect: 100-continue\r\n")[:-9]), S(b"HTTP/1.1 100 Continue\r\n\r\n"), C(b"x" * 9), S(OK), C(GET), S(OK)], {"2xx": 2}),
+    Case("103 then 200 in one segment", [C(GET), S(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK), C(GET), S(OK)], {"2xx": 2}),
+    Case("refused upload whose body never comes", [C(post(b"x" * 9, b"Expect: 100-continue\r\n")[:-9]), S(answer(b"", b"417 No")), C(GET), S(OK)], {"2xx": 1, "4xx": 1}),
+    Case("answer before the end of the request", [C(post(b"x" * 5000)[:100]), S(answer(b"", b"413 Large")), C(post(b"x" * 5000)[100:])], {"4xx": 1}),
+    Case(
+        "WebSocket",
+        [C(GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), S(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"),
+         C(FAKE_GET), S(FAKE), C(FAKE_GET)],
+        {"1xx": 1}, latencies=0,
+    ),
+    Case("upgrade refused", [C(GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), S(OK), C(GET), S(OK)], {"2xx": 2}),
+    Case("CONNECT tunnel", [C(b"CONNECT db:443 HTTP/1.1\r\nHost: db\r\n\r\n"), S(b"HTTP/1.1 200 Established\r\n\r\n"), C(FAKE_GET), S(FAKE)], {"2xx": 1}),
+    Case("CONNECT refused", [C(b"CONNECT db:443 HTTP/1.1\r\nHost: db\r\n\r\n"), S(answer(b"no", b"403 No")), C(GET), S(OK)], {"2xx": 1, "4xx": 1}),
+    Case("server-sent events", [C(GET), S(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"), S(b"3\r\nabc\r\n")], {"2xx": 1}, latencies=0),
+    # pipelining
+    Case("pipelined, answered one by one", [C(GET * 3), S(OK), S(FAIL), S(OK)], {"2xx": 2, "5xx": 1}),
+    Case("pipelined with bodies", [C(post(b"x" * 40) * 4), S(OK * 4), C(GET), S(OK)], {"2xx": 5}),
+    Case("pipelined deeper than the slots", [C(GET * 20), S(OK * 20), C(GET), S(OK)], {"2xx": 21}, latencies=5),
+    Case("HEAD among pipelined", [C(GET.replace(b"GET", b"HEAD") + GET), S(answer(b"")[:-3] + b"9\r\n\r\n" + OK)], {"2xx": 2}),
+    # long headers
+    Case("long header lines", [C(GET[:-2] + b"Cookie: " + b"c" * 5000 + b"\r\n\r\n"), S(answer(b"ok", extra=b"Set-Cookie: " + b"d" * 3000 + b"\r\n")), C(GET), S(OK)], {"2xx": 2}),
+    Case("long URL", [C(GET.replace(b"id=7", b"id=" + b"7" * 4000)), S(OK), C(GET), S(OK)], {"2xx": 2}),
+    Case("many header lines", [C(GET[:-2] + b"".join(b"X-H%d: v\r\n" % i for i in range(150)) + b"\r\n"), S(OK), C(GET), S(OK)], {"2xx": 2}),
+    Case("body length after a long line", [C(post(FAKE_GET, b"Cookie: " + b"c" * 2000 + b"\r\n")), S(OK), C(GET), S(OK)], {"2xx": 2}),
+    # how requests end without an answer
+    Case("reset by the server", [C(GET), SERVER_RESETS], {"reset": 1}, server={"closed": 1}, latencies=0),
+    Case("reset by the client", [C(GET), CLIENT_RESETS], {"closed": 1}, server={"reset": 1}, latencies=0),
+    Case("closed unanswered", [C(GET), SERVER_CLOSES], {"closed": 1}, latencies=0),
+    Case("client gives up", [C(GET), CLIENT_CLOSES, SERVER_CLOSES], {"closed": 1}, latencies=0),
+    Case("half-closed client gets its answer", [C(GET), CLIENT_SHUTS, S(OK), SERVER_CLOSES], {"2xx": 1}),
+    Case("closed inside the answer's header", [C(GET), S(OK[:20]), SERVER_CLOSES], {"closed": 1}, latencies=0),
+    Case("closed inside the answer's body", [C(GET), S(OK[:-1]), SERVER_CLOSES], {"2xx": 1}),
+    Case("pipelined, reset after the first", [C(GET * 3), S(OK), SERVER_RESETS], {"2xx": 1, "reset": 2}, server={"2xx": 1, "closed": 2}, latencies=1),
+    Case("pipelined beyond the slots, closed", [C(GET * 9), SERVER_CLOSES], {"closed": 9}, latencies=0),
+    Case("answer and FIN at once", [C(GET), S(OK), SERVER_CLOSES], {"2xx": 1}),
+    # not HTTP
+    Case("another protocol", [C(b"*1\r\n$4\r\nPING\r\n"), S(b"+PONG\r\n"), C(FAKE_GET), S(FAKE)], {}),
+    Case("server speaks first", [S(b"220 mail ESMTP\r\n"), C(FAKE_GET), S(FAKE)], {}),
+    Case("command that begins like a method", [C(b"GET key\r\n"), S(b"$3\r\nabc\r\n"), C(FAKE_GET), S(FAKE)], {}),
+    Case("RTSP", [C(b"OPTIONS rtsp://x RTSP/1.0\r\nCSeq: 1\r\n\r\n"), S(b"RTSP/1.0 200 OK\r\n\r\n")], {}),
+    Case("HTTP/2 preface", [C(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), S(b"\0\0\0\4\0\0\0\0\0")], {}),
+]  # fmt: skip
+
+
+def play(talk: Talk, steps: list) -> None:
+    for step in steps:
+        if isinstance(step, C):
+            talk.ask(step.data)
+        elif isinstance(step, S):
+            talk.answer(step.data)
+        elif step == CLIENT_CLOSES:
+            talk.client.close()
+        elif step == CLIENT_SHUTS:
+            talk.client.shutdown(socket.SHUT_WR)
+        elif step == CLIENT_RESETS:
+            reset(talk.client)
+        elif step == SERVER_CLOSES:
+            talk.server.close()
+        elif step == SERVER_RESETS:
+            reset(talk.server)
+        settle() if isinstance(step, str) else None
+
+
+def told(steps: list) -> str:
+    lines = []
+    for step in steps:
+        if isinstance(step, str):
+            lines.append(f"  {step}")
+        else:
+            lines.append(f"  {type(step).__name__} {len(step.data):6} bytes {step.data[:70]!r}")
+    return "\n".join(lines[:30])
+
+
+def check(kernel, owners, case: Case) -> None:
+    for end, expected in (("client", case.counts), ("server", case.counts if case.server is None else case.server)):
+        got = requests_of(kernel, owners.ids[end])
+        answered = sum(n for status, n in expected.items() if status.endswith("xx"))
+        latencies = answered if case.latencies is None else case.latencies
+        problem = ""
+        if got.ended != expected:
+            problem = f"ended: expected {expected}, counted {got.ended}"
+        elif got.latencies != latencies:
+            problem = f"latencies: expected {latencies}, counted {got.latencies}"
+        elif got.in_flight:
+            problem = f"{got.in_flight} still in flight"
+        assert not problem, f"{case.name}, {end}: {problem}\nunparsed: {kernel.counters().unparsed}\n{told(case.steps)}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_counts(kernel, owners, case):
+    talk = Talk(owners).open()
+    play(talk, case.steps)
+    talk.close()
+    check(kernel, owners, case)
+
+
+@pytest.mark.parametrize("host", ["::1", "::ffff:127.0.0.1"])
+def test_ipv6(kernel, owners, host):
+    talk = Talk(owners, host=host).open()
+    steps = [C(GET), S(OK), C(post(b"x" * 5000)), S(FAIL)]
+    play(talk, steps)
+    talk.close()
+    check(kernel, owners, Case(host, steps, {"2xx": 1, "5xx": 1}))
+
+
+CUT = {
+    "GET": (GET, OK, "2xx"),
+    "POST": (post(b"0123456789"), FAIL, "5xx"),
+    "chunked": (b"PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"abc", b"d" * 17), CHUNKED + chunked(b"abcdef", trailer=b"A: b\r\n"), "2xx"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_cut_at_every_offset(kernel, owners, kind):
+    """Request and response, each cut in two at every place, on one connection."""
+    request, response, status = CUT[kind]
+    talk = Talk(owners).open()
+    n = 0
+    for cut in range(1, len(request)):
+        play(talk, [C(request[:cut]), C(request[cut:]), S(response)])
+        n += 1
+    for cut in range(1, len(response)):
+        play(talk, [C(request), S(response[:cut]), S(response[cut:])])
+        n += 1
+    talk.close()
+    check(kernel, owners, Case(f"{kind} cut {n} times", [C(request), S(response)], {status: n}))
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_byte_by_byte(kernel, owners, kind):
+    request, response, status = CUT[kind]
+    talk = Talk(owners).open()
+    for _ in range(2):
+        play(talk, [C(bytes([b])) for b in request] + [S(bytes([b])) for b in response])
+    talk.close()
+    check(kernel, owners, Case(f"{kind} byte by byte", [C(request), S(response)], {status: 2}))
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_new_connection_cut_early(kernel, owners, cut):
+    """The protocol of a connection is found although its first segment is shorter than a method."""
+    talk = Talk(owners).open()
+    steps = [C(GET[:cut]), C(GET[cut:]), S(OK[:cut]), S(OK[cut:]), C(GET), S(OK)]
+    play(talk, steps)
+    talk.close()
+    check(kernel, owners, Case(f"cut at {cut}", steps, {"2xx": 2}))
+
+
+def test_pipelined_far_beyond_one_run(kernel, owners):
+    """All are counted, or the shortfall is: answered but unread ones end as `unknown`."""
+    talk = Talk(owners).open()
+    play(talk, [C(GET * 100), S(OK * 100), C(GET), S(OK)])
+    talk.close()
+    for end in ("client", "server"):
+        ended = requests_of(kernel, owners.ids[end]).ended
+        assert sum(ended.values()) == 101 and set(ended) <= {"2xx", "unknown"}, f"{end}: {ended}"
+
+
+def test_latency_from_last_request_byte_to_first_answer_byte(kernel, owners):
+    talk = Talk(owners).open()
+    request, response = post(b"x" * 20), answer(b"y" * 20)
+    talk.ask(request[:-5])
+    time.sleep(0.3)  # the client is slow: not the server's latency
+    talk.ask(request[-5:])
+    time.sleep(0.1)
+    talk.answer(response[:-5])
+    time.sleep(0.3)  # the body is slow: neither
+    talk.answer(response[-5:])
+    talk.close()
+    for end in ("client", "server"):
+        got = requests_of(kernel, owners.ids[end])
+        assert got.latencies == 1 and 0.1 <= got.seconds < 0.25, f"{end}: {got.seconds:.3f} s"
+
+
+def test_latency_buckets(kernel, owners):
+    """Each latency falls into the bucket whose bound is the first not below it."""
+    talk = Talk(owners).open()
+    for seconds in (0.0, 0.012, 0.06):
+        talk.ask(GET)
+        time.sleep(seconds)
+        talk.answer(OK)
+    talk.close()
+    got = requests_of(kernel, owners.ids["server"])
+    buckets = got.rows["value"]["latency"].sum(axis=0)
+    bounds = np.array([0, *rows.LATENCY_BOUNDS_NS, 2**63], dtype=float) / 1e9
+    assert (buckets * bounds[:-1]).sum() <= got.seconds <= (buckets * bounds[1:]).sum(), f"{buckets} for {got.seconds:.3f} s"
+    assert buckets[bounds[:-1] >= 0.01].sum() == 2, f"{buckets}: two were slower than 10 ms"
+
+
+def test_in_flight(kernel, owners):
+    talk = Talk(owners).open()
+    talk.ask(GET)
+    for end in ("client", "server"):
+        got = requests_of(kernel, owners.ids[end])
+        assert (got.in_flight, got.ended) == (1, {}), f"{end}: {got}"
+    talk.answer(OK)
+    for end in ("client", "server"):
+        assert requests_of(kernel, owners.ids[end]).in_flight == 0
+    talk.close()
+
+
+def test_hanging_server_is_overdue_without_a_packet(kernel, owners):
+    """The module's kernel side ends requests after 2 s instead of 30. A late answer is not counted again."""
+    talk = Talk(owners).open()
+    talk.ask(GET)
+    time.sleep(2.2)
+    kernel.sweep()
+    for end in ("client", "server"):
+        got = requests_of(kernel, owners.ids[end])
+        assert (got.ended, got.in_flight) == ({"overdue": 1}, 0), f"{end}: {got}"
+    kernel.sweep()
+    talk.answer(OK)
+    play(talk, [C(GET), S(OK)])
+    talk.close()
+    check(kernel, owners, Case("late answer", [], {"overdue": 1, "2xx": 1}))
+
+
+def test_overdue_request_whose_connection_ends_later(kernel, owners):
+    talk = Talk(owners).open()
+    talk.ask(GET)
+    time.sleep(2.2)
+    kernel.sweep()
+    reset(talk.server)
+    settle()
+    talk.close()
+    check(kernel, owners, Case("overdue, then reset", [], {"overdue": 1}))

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TCP per owner and destination, listeners, processes, cgroups and DNS answers, with real sockets and processes."""
+
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+from talk import Talk, settle
+from test_requests_traps import Drops
+
+from appstatus_agent.kernel import Config, Kernel, events, rows
+
+pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
+
+
+def tcp_of(kernel: Kernel, owner: int, direction: int = rows.OUTBOUND) -> dict[tuple[str, int], dict]:
+    """Counters by destination of one owner."""
+    table = kernel.read_tcp()
+    table = table[(table["key"]["owner"] == owner) & (table["key"]["direction"] == direction)]
+    return {
+        (rows.address(row["key"]["destination"]), int(row["key"]["destination_port"])): {
+            name: int(row["value"][name]) for name in rows.TCP_VALUE.names
+        }
+        for row in table
+    }
+
+
+def test_connection_from_begin_to_end(kernel, owners):
+    talk = Talk(owners).open()
+    talk.ask(b"q" * 100_000)
+    talk.answer(b"a" * 30_000)
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    assert (one["connects"], one["failed"], one["active"]) == (1, 0, 1)
+    assert (one["bytes_sent"], one["bytes_received"]) == (100_000, 30_000)
+    assert 0 < one["connect_time"] < 1e9 and one["rtt_count"] == 1 and 0 < one["rtt_sum"] < 1e6
+    server = tcp_of(kernel, owners.ids["server"], rows.INBOUND)
+    assert {to: value["accepted"] for to, value in server.items()} == {talk.address: 1}
+    talk.ask(b"q" * 5)
+    address = talk.address
+    talk.close()
+    one = tcp_of(kernel, owners.ids["client"])[address]
+    assert (one["connects"], one["active"], one["bytes_sent"], one["bytes_received"]) == (1, 0, 100_005, 30_000)
+    assert one["rtt_count"] == 0
+
+
+def test_many_connections_one_series(kernel, owners):
+    with owners.as_("server"):
+        listener = socket.create_server(("127.0.0.1", 0))
+    talks = [Talk(owners, listener=listener).open() for _ in range(5)]
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    assert (one["connects"], one["active"], one["rtt_count"]) == (5, 5, 5)
+    for talk in talks[:3]:
+        talk.client.close()
+        talk.server.close()
+    settle()
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    assert (one["connects"], one["active"], one["rtt_count"]) == (5, 2, 2)
+    for talk in talks[3:]:
+        talk.close()
+
+
+def test_refused_connect(kernel, owners):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with owners.as_("client"), pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    one = tcp_of(kernel, owners.ids["client"])[("127.0.0.1", port)]
+    assert (one["connects"], one["failed"], one["active"]) == (0, 1, 0)
+
+
+def test_connect_that_nobody_answers(kernel, owners):
+    """The application gives up before TCP does: for it, that connect has failed."""
+    talk = Talk(owners)
+    with Drops(f"type filter hook input priority 0; tcp dport {talk.address[1]} drop"):
+        talk.client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            talk.client.connect(talk.address)
+        talk.client.close()
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    assert (one["connects"], one["failed"], one["active"]) == (0, 1, 0)
+    talk.listener.close()
+
+
+def test_retransmits(kernel, owners):
+    talk = Talk(owners).open()
+    with Drops(f"type filter hook input priority 0; tcp dport {talk.address[1]} drop"):
+        talk.client.sendall(b"x")
+        time.sleep(0.7)
+    talk.server.recv(1)
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    assert one["retransmits"] >= 1 and one["bytes_sent"] == 1, one
+    talk.close()
+
+
+@pytest.mark.parametrize("host", ["::1", "::ffff:127.0.0.1"])
+def test_ipv6(kernel, owners, host):
+    talk = Talk(owners, host=host).open()
+    talk.ask(b"x")
+    ((destination, one),) = tcp_of(kernel, owners.ids["client"]).items()
+    assert destination == (host.removeprefix("::ffff:"), talk.address[1])
+    assert (one["connects"], one["bytes_sent"]) == (1, 1)
+    talk.close()
+
+
+def test_actual_destination_known_a_moment_after_the_handshake(kernel, owners):
+    """conntrack's event comes later than ESTABLISHED: the connection is counted at the first reading."""
+    talk = Talk(owners).open()
+    kernel.set_nat(talk.client.getsockname(), talk.address, ("10.232.0.5", 8080))
+    table = kernel.read_tcp()
+    (row,) = table[(table["key"]["owner"] == owners.ids["client"])]
+    assert (rows.address(row["key"]["actual"]), row["key"]["actual_port"]) == ("10.232.0.5", 8080)
+    assert row["value"]["connects"] == row["value"]["active"] == 1
+    kernel.forget_nat(talk.client.getsockname(), talk.address)
+    talk.close()
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    assert (one["connects"], one["active"]) == (1, 0)
+
+
+def test_sockets_open_at_start(objects, owners):
+    talk = Talk(owners).open()
+    talk.ask(b"before")
+    kernel = Kernel.load(Config(objects=objects))
+    try:
+        assert kernel.features["sockets_at_start"].on
+        found = kernel.sockets()
+        ours = {
+            (int(row["owner"]), int(row["state"]), rows.address(row["local"]), int(row["local_port"]), int(row["pid"]))
+            for row in found[found["netns"] == os.stat("/proc/thread-self/ns/net").st_ino]
+        }
+        client, server = owners.ids["client"], owners.ids["server"]
+        port, pid = talk.address[1], os.getpid()
+        assert (server, 10, "0.0.0.0", port, pid) in ours
+        assert (client, 1, "127.0.0.1", talk.client.getsockname()[1], pid) in ours
+        (one,) = tcp_of(kernel, client).values()
+        assert (one["connects"], one["active"], one["bytes_sent"]) == (0, 1, 0)
+        assert tcp_of(kernel, server) == {}, "the accepted end is not a connection of the server's to somebody"
+        talk.ask(b"after")
+        talk.close()
+        (one,) = tcp_of(kernel, client).values()
+        assert (one["active"], one["bytes_sent"]) == (0, 5)
+    finally:
+        kernel.close()
+
+
+# ---- events ----
+
+
+def wait_for(kernel: Kernel, wanted, seconds: float = 2.0) -> list[events.Event]:
+    """Events until one satisfies `wanted`."""
+    got, until = [], time.monotonic() + seconds
+    while time.monotonic() < until:
+        kernel.wait(0.1)
+        got += kernel.events()
+        if any(wanted(event) for event in got):
+            return got
+    raise AssertionError(f"no such event among {got[-20:]}")
+
+
+def test_listener_opens_and_closes(kernel, owners):
+    with owners.as_("server"):
+        listener = socket.create_server(("127.0.0.1", 0))
+    address, netns = listener.getsockname(), os.stat("/proc/thread-self/ns/net").st_ino
+
+    def is_ours(opened):
+        return lambda e: (
+            isinstance(e, events.Listen)
+            and (e.local, e.port, e.netns, e.opened, e.owner) == (*address, netns, opened, owners.ids["server"])
+        )
+
+    got = wait_for(kernel, is_ours(True))
+    assert next(e for e in got if is_ours(True)(e)).pid == os.getpid()
+    listener.close()
+    wait_for(kernel, is_ours(False))
+
+
+def test_process_starts_and_ends(kernel, owners):
+    with owners.as_("client"):
+        process = subprocess.Popen(["sh", "-c", "exit 3"])
+    process.wait()
+    got = wait_for(kernel, lambda e: isinstance(e, events.ProcessExit) and e.pid == process.pid)
+    (start,) = [e for e in got if isinstance(e, events.ProcessExec) and e.pid == process.pid]
+    (end,) = [e for e in got if isinstance(e, events.ProcessExit) and e.pid == process.pid]
+    assert (start.comm, start.owner) == ("sh", owners.ids["client"])
+    assert (end.exit_code >> 8, end.exit_code & 127, end.owner) == (3, 0, owners.ids["client"])
+    assert start.at < end.at
+
+
+def test_threads_are_not_processes(kernel):
+    code = "import threading; [t.start() or t.join() for t in [threading.Thread(target=int) for _ in range(5)]]"
+    process = subprocess.Popen(["python3", "-c", code])
+    process.wait()
+    got = wait_for(kernel, lambda e: isinstance(e, events.ProcessExit) and e.pid == process.pid)
+    assert sum(isinstance(e, events.ProcessExit) and e.pid == process.pid for e in got) == 1
+
+
+def test_cgroup_made_and_removed(kernel, owners):
+    made = owners.path("client") / "job"
+    made.mkdir()
+    inode = made.stat().st_ino
+    made.rmdir()
+
+    def is_ours(e):
+        return isinstance(e, events.CgroupChange) and e.owner == inode
+
+    got = [e for e in wait_for(kernel, lambda e: is_ours(e) and not e.created) if is_ours(e)]
+    assert [(e.created, e.hierarchy) for e in got] == [(True, 0), (False, 0)]
+    assert got[0].path == "/" + str(made.relative_to(owners._root))
+
+
+def test_dns_answer(kernel, owners):
+    with owners.as_("server"):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 53))
+    with owners.as_("client"):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.bind(("127.0.0.1", 0))
+    question = b"\x12\x34\x01\x00" + b"question"
+    answer = b"\x12\x34\x81\x80" + bytes(range(256)) * 3
+    client.sendto(question, ("127.0.0.1", 53))
+    server.sendto(answer, client.getsockname())
+    got = wait_for(kernel, lambda e: isinstance(e, events.DnsAnswer))
+    (one,) = [e for e in got if isinstance(e, events.DnsAnswer)]
+    assert (one.payload, one.owner) == (answer[:512], owners.ids["client"])
+    client.close()
+    server.close()
+
+
+def test_dns_flood_is_cut_and_counted(kernel):
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 53))
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.bind(("127.0.0.1", 0))
+    before = kernel.counters().events_lost["dns_rate"]
+    kernel.events()
+    for _ in range(1000):
+        server.sendto(b"\0\0\x81\x80answer", client.getsockname())
+    got = sum(isinstance(e, events.DnsAnswer) for e in kernel.events())
+    assert 0 < got <= 300 and kernel.counters().events_lost["dns_rate"] - before == 1000 - got
+    client.close()
+    server.close()
+
+
+def test_events_that_do_not_fit_are_counted(kernel):
+    """The ring holds 512 KiB; what nobody reads in time is lost, never the counters."""
+    kernel.events()
+    before = kernel.counters().events_lost["ring"]
+    for _ in range(2000):
+        socket.create_server(("127.0.0.1", 0)).close()
+    assert len(kernel.events()) > 1000
+    assert kernel.counters().events_lost["ring"] == before, "4,000 small events fit"
+    for _ in range(5000):
+        socket.create_server(("127.0.0.1", 0)).close()
+    assert kernel.counters().events_lost["ring"] > before
+    kernel.events()
+
+
+def test_programs_measure_themselves(kernel, owners):
+    talk = Talk(owners).open()
+    for _ in range(6000):
+        talk.client.send(b"x")
+        talk.server.recv(1)
+    talk.close()
+    for name in ("ingress", "egress"):
+        cost = kernel.counters().programs[name]
+        assert cost.runs >= 1024 and 1e-8 < cost.seconds / cost.runs < 1e-4, f"{name}: {cost}"
