@@ -29,7 +29,9 @@ def diagnose(
     world: World, checks: Mapping[AppKey, Sequence[CheckResult]], violator: AppKey, statuses: Sequence[SLOStatus], now: float
 ) -> Diagnosis:
     """``statuses``: those of the violator; the violated ones say what to explain (without one: failures and time both)."""
-    app = world.applications[violator]
+    app = world.applications.get(violator)
+    if app is None:
+        return Diagnosis(violator, now, now, (), False, thin="the application is gone")
     violated = [s for s in statuses if s.violated] or list(statuses)
     indicators = {s.objective.indicator for s in violated} or {"availability", "latency"}
     statuses_bad = frozenset().union(*(s.objective.bad_statuses for s in violated)) or BAD
