@@ -44,20 +44,23 @@ def step(
     present: Collection[AppKey],
     now: float,
     calls: Calls | None = None,
+    unjudged: Collection[AppKey] = (),
 ) -> Outcome:
     """One cycle.
 
-    previous   what AppStatus holds, its latest history included (``done``: only consulted, not returned)
+    previous   what AppStatus holds (``done`` ones are ignored)
     observed   every application that is judged; diagnoses: of those that are violated
+    unjudged   applications that should be judged, but could not be (their Prometheus is not configured rightly): they stay as they
+               are, while one that is in neither has no SLO any more
     present    workloads that exist; only from a complete view of the cluster, else incidents would be closed for nothing
     calls      who calls whom: joins violations for which no cause is found
     """
-    previous = tuple(previous)
     parts = {part.app: part for part in previous if not part.done}
     before = dict(parts)
-    _mend(parts, {part.incident_id: part for part in previous if part.done and part.opener}, observed)
+    _mend(parts, observed)
     for app, part in parts.items():
-        parts[app] = _gone(part, observed, present, now)
+        if app not in unjudged:
+            parts[app] = _gone(part, observed, present, now)
     for app, seen in observed.items():
         # While the end of an earlier incident is still to be posted, the next one waits for it.
         if seen.opens and app not in parts:
@@ -105,24 +108,34 @@ def _refreshed(part: Participation, seen: Observed | None, diagnosis: Diagnosis 
     return part
 
 
-def _mend(parts: dict[AppKey, Participation], ended: Mapping[str, Participation], observed: Mapping[AppKey, Observed]) -> None:
+def _mend(parts: dict[AppKey, Participation], observed: Mapping[AppKey, Observed]) -> None:
     """Applications in an incident without its opener: left by a crash between two writes, or by somebody who deleted an AppStatus.
 
-    If the opener's part is history, theirs ends too. Else the opener gets its part back; its Event's name follows from its uid and
-    the id, so it cannot be posted twice. Those of whom nothing has been said yet are free to find an incident anew.
+    An opener that is still violated gets its part back; the names of its Events follow from its uid and the id, so none can be
+    posted twice. If it is in another incident by now, they follow it; if it is fine, they end with their own SLOs. Of those
+    whose Event was not posted nobody has heard (the opener's state is stored before the first Event): they start anew.
     """
     for app, part in list(parts.items()):
-        if part.opener or part.closed is not None or _opener(parts, part) is not None:
+        opener, seen = parts.get(part.opener_app), observed.get(part.opener_app)
+        if part.opener or part.closed is not None:
             continue
-        over = ended.get(part.incident_id)
-        seen = observed.get(part.opener_app)
-        if over is not None:
-            parts[app] = replace(part, closed=over.closed, closing_reason=over.closing_reason)
-        elif not part.known:
+        if opener is not None and opener.opener and opener.incident_id == part.incident_id and (opener.known or part.waiting):
+            continue
+        if not part.posted:
             del parts[app]
-        elif seen is not None and part.opener_app not in parts:
-            back = replace(_new(seen, part.opened), incident_id=part.incident_id, slos=seen.firing or part.slos)
-            parts[part.opener_app] = replace(back, due=(back.opening,), diagnosis=part.diagnosis)
+        elif opener is None and seen is not None and seen.opens:
+            back = replace(_new(seen, part.opened), slos=seen.firing or part.slos, diagnosis=part.diagnosis)
+            parts[part.opener_app] = _reinstated(back, part)
+        elif opener is not None and opener.waiting:
+            parts[part.opener_app] = _reinstated(opener, part)
+        elif opener is not None and opener.closed is None:
+            parts[app] = replace(part, incident_id=opener.incident_id, opener_app=opener.opener_app, opened=opener.opened)
+
+
+def _reinstated(opener: Participation, member: Participation) -> Participation:
+    return replace(
+        opener, incident_id=member.incident_id, opener=True, opener_app=opener.app, opened=member.opened, due=(opener.opening,)
+    )
 
 
 def _gone(part: Participation, observed: Mapping[AppKey, Observed], present: Collection[AppKey], now: float) -> Participation:
@@ -134,11 +147,6 @@ def _gone(part: Participation, observed: Mapping[AppKey, Observed], present: Col
     if seen is None:
         return replace(part, closed=float(int(now)), closing_reason=SLO_REMOVED)
     return part
-
-
-def _opener(parts: Mapping[AppKey, Participation], part: Participation) -> Participation | None:
-    found = parts.get(part.opener_app)
-    return found if found is not None and found.opener and found.incident_id == part.incident_id else None
 
 
 def _incidents(parts: Mapping[AppKey, Participation]) -> dict[str, list[Participation]]:
@@ -234,7 +242,7 @@ def _close(parts: dict[AppKey, Participation], observed: Mapping[AppKey, Observe
                     parts[member.app] = replace(member, closed=at, closing_reason=part.closing_reason)
             parts[part.app] = _ended(part)
     for members in _incidents(parts).values():
-        reasons = [observed[part.app].over(part.slos) for part in members]
+        reasons = [observed[part.app].over(part.slos) if part.app in observed else "" for part in members]
         if not all(reasons) or not _fixed(members):  # what has opened is told first, even if it is over by then
             continue
         best = next(reason for reason in (RECOVERED, NO_TRAFFIC, SLO_REMOVED) if reason in reasons)

@@ -237,6 +237,19 @@ def test_an_slo_taken_away_ends_the_incident():
     assert run.parts[0].closing_reason == "SLORemoved"
 
 
+def test_what_could_not_be_judged_stays_as_it_is():
+    run = Run().cycle(violated("cart"), diagnoses=[because("cart")])
+    outcome = step(run.parts, {}, {}, {key("cart")}, run.now + 15, unjudged={key("cart")})
+    assert outcome.participations == run.parts
+
+
+def test_an_application_that_is_not_judged_any_more_leaves():
+    run = Run().cycle(violated("cart"), diagnoses=[because("cart")])
+    run.cycle(present={key("cart")})
+    assert run.posted[-1] == ("cart", "SLORecovered")
+    assert run.parts[0].closing_reason == "SLORemoved"
+
+
 def test_a_slow_tier_that_still_fires_after_the_trouble_opens_nothing():
     seen = Observed(key("cart"), ref("cart"), ("availability",), False, {"availability": "met"})
     run = Run()
