@@ -16,7 +16,9 @@ from appstatus.model.world import UNANSWERED, Application, Connection, Traffic, 
 
 LEAST_REFERENCE = 5  # samples
 MOST = 0.5
-LEAST_ADDED = 0.002  # seconds of mean latency: less is noise
+# Less is noise: seconds of mean latency, and part of the mean before.
+LEAST_ADDED = 0.002
+LEAST_RELATIVE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Accounts:
         """(part during, whole during, share before), events."""
         step = self.world.step
         times = len(self.world.times)
-        parts, wholes = add(part, times), add(whole, times)
+        parts, wholes = _both(add(part, times), add(whole, times))
         reference, incident = self.windows.reference, self.windows.incident
         before = float(np.nansum(wholes[reference]))
         share = float(np.nansum(parts[reference])) / before if before > 0 else 0.0
@@ -115,7 +117,7 @@ class Accounts:
     def _timed(self, seconds: list[F64], counts: list[F64]) -> tuple[float, float | None, float | None]:
         """(excess seconds, mean before, mean during)."""
         times = len(self.world.times)
-        spent, number = add(seconds, times), add(counts, times)
+        spent, number = _both(add(seconds, times), add(counts, times))
         incident, reference = self.windows.incident, self.windows.reference
         during_n = float(np.nansum(number[incident]))
         during = float(np.nansum(spent[incident])) / during_n if during_n > 0 else None
@@ -123,7 +125,7 @@ class Accounts:
             means = np.where(number > 0, spent / number, np.nan)[reference]
         means = means[~np.isnan(means)]
         before = float(np.median(means)) if len(means) >= LEAST_REFERENCE else None
-        if during is None or before is None or during - before < LEAST_ADDED:
+        if during is None or before is None or during - before < max(LEAST_ADDED, LEAST_RELATIVE * before):
             return 0.0, before, during
         return (during - before) * during_n * self.world.step, before, during
 
@@ -146,6 +148,12 @@ class Accounts:
             failing_before=before,
             failing=failed / requests if requests else 0.0,
         )
+
+
+def _both(a: F64, b: F64) -> tuple[F64, F64]:
+    """Samples of which only one is known would move their ratio."""
+    known = ~(np.isnan(a) | np.isnan(b))
+    return np.where(known, a, np.nan), np.where(known, b, np.nan)
 
 
 def total(parts: Iterable[Excess]) -> Excess:
