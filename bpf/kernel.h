@@ -101,6 +101,7 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned long skc_flags;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -142,6 +143,12 @@ struct bpf_local_storage_elem {
 
 struct bpf_local_storage {
 	struct hlist_head list;
+};
+
+enum sock_flags { SOCK_DONE = 1 };
+
+struct inet_sock {
+	__u16 inet_sport;
 };
 
 struct sock {

@@ -5,6 +5,14 @@
 
 #include "packet.h"
 
+/* A port that the kernel chose is given back before the change to CLOSE is reported; this copy stays. */
+static __always_inline __u16 local_port(const struct sock *sk)
+{
+	__u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+
+	return port ? port : bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
+}
+
 static __always_inline void tuple_of_sock(const struct sock *sk, struct tuple *tuple)
 {
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
@@ -14,7 +22,7 @@ static __always_inline void tuple_of_sock(const struct sock *sk, struct tuple *t
 		mapped(&tuple->local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
 		mapped(&tuple->remote, BPF_CORE_READ(sk, __sk_common.skc_daddr));
 	}
-	tuple->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	tuple->local_port = local_port(sk);
 	tuple->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	tuple->zero = 0;
 }

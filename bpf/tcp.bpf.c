@@ -57,12 +57,26 @@ static __always_inline struct tcp_series *series_of(const struct connection *c, 
 	return find_series(&tcp, &zero_tcp, key, FULL_TCP);
 }
 
+static __always_inline __u64 bytes_sent(const struct sock *sk)
+{
+	const struct tcp_sock *tp = (const void *)sk;
+
+	return BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+}
+
+/* The kernel counts a received FIN as a byte. */
+static __always_inline __u64 bytes_received(const struct sock *sk)
+{
+	__u64 bytes = BPF_CORE_READ((const struct tcp_sock *)sk, bytes_received);
+
+	return bytes - (BPF_CORE_READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1);
+}
+
 /* Brings the connection's counters into its series. */
 static __always_inline void flush(struct connection *c, const struct sock *sk, struct tcp_series *series, __u32 sweep)
 {
 	const struct tcp_sock *tp = (const void *)sk;
-	__u64 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-	__u64 received = BPF_CORE_READ(tp, bytes_received);
+	__u64 sent = bytes_sent(sk), received = bytes_received(sk);
 	__u32 retransmits = BPF_CORE_READ(tp, total_retrans);
 
 	if (sent != c->bytes_sent || received != c->bytes_received || retransmits != c->retransmits)
@@ -120,7 +134,7 @@ static __always_inline void report_listener(const struct sock *sk, __u64 owner, 
 
 static __always_inline void listen_begins(const struct sock *sk)
 {
-	__u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	__u16 port = local_port(sk);
 	struct listener_key key = listener_of(sk, port);
 	struct listener *known = bpf_map_lookup_elem(&listeners, &key), fresh = { .sockets = 1 };
 
@@ -136,7 +150,7 @@ static __always_inline void listen_begins(const struct sock *sk)
 
 static __always_inline void listen_ends(const struct sock *sk)
 {
-	__u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	__u16 port = local_port(sk);
 	struct listener_key key = listener_of(sk, port);
 	struct listener *known = bpf_map_lookup_elem(&listeners, &key);
 
@@ -172,7 +186,7 @@ static __always_inline void connect_begins(const struct sock *sk)
 
 static __always_inline void accepted(const struct sock *sk)
 {
-	__u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	__u16 port = local_port(sk);
 	__u64 owner = cgroup_of_sock(sk);
 	struct series_key key = {};
 	struct tcp_series *series;
@@ -359,7 +373,6 @@ static __always_inline void adopt_connection(const struct sock *sk, const struct
 {
 	struct connection c = { .state = OPEN_AT_START };
 	struct listener_key at = { .netns = found->netns, .port = found->local_port };
-	const struct tcp_sock *tp = (const void *)sk;
 	__u64 id = (__u64)sk;
 
 	remember_stray(sk, found->owner);
@@ -367,9 +380,9 @@ static __always_inline void adopt_connection(const struct sock *sk, const struct
 		return;
 	tuple_of_sock(sk, &c.tuple);
 	c.owner = found->owner;
-	c.bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-	c.bytes_received = BPF_CORE_READ(tp, bytes_received);
-	c.retransmits = BPF_CORE_READ(tp, total_retrans);
+	c.bytes_sent = bytes_sent(sk);
+	c.bytes_received = bytes_received(sk);
+	c.retransmits = BPF_CORE_READ((const struct tcp_sock *)sk, total_retrans);
 	/* Held by several processes it is found several times. */
 	if (bpf_map_update_elem(&connections, &id, &c, BPF_NOEXIST) == -7)
 		count(FULL_CONNECTIONS);
