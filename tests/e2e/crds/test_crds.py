@@ -233,14 +233,14 @@ def test_columns_of_project_and_override(api: Any) -> None:
         "inspectionoverrides",
         "example",
         {
-            "target": "2 applications",
+            "applications": 2,
             "changes": "CPUContainer=95",
             "conditions": [{"type": "Active", "status": "True", **condition}],
         },
     )
     header, rows = table(api, "inspectionoverrides")
-    assert header == ["NAME", "TARGET", "CHANGES", "ACTIVE", "EXPIRES", "REASON", "AGE"]
-    assert rows[0][:-1] == ["example", "2 applications", "CPUContainer=95", "True", "2027-01-01T00:00:00Z", "runs hot on purpose"]
+    assert header == ["NAME", "APPLICATIONS", "CHANGES", "ACTIVE", "EXPIRES", "REASON", "AGE"]
+    assert rows[0][:-1] == ["example", "2", "CPUContainer=95", "True", "2027-01-01T00:00:00Z", "runs hot on purpose"]
     api.kubectl("delete", f"projects.{GROUP}", "columns")
 
 
