@@ -36,6 +36,7 @@ class PrometheusProcess:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *("setpriv", "--pdeathsig", "KILL"),  # a test that is killed leaves none behind
                     self._binary,
                     f"--config.file={self.folder / 'prometheus.yml'}",
                     f"--storage.tsdb.path={self.data}",

@@ -1,0 +1,151 @@
+"""Leader election: who may write, and when, as clocks, answers and replicas fail. Time is a number; the store keeps the real rules."""
+
+import copy
+
+import pytest
+
+from appstatus.cluster.lease import DURATION, PERIOD, RENEW_DEADLINE, Lease
+from appstatus.kube import ApiError, Unreachable
+
+
+class Store:
+    """One Lease as the API server keeps it: 409 for an outdated resourceVersion or a second creation."""
+
+    def __init__(self):
+        self.object = None
+        self.version = 0
+        self.reachable = True
+        self.lose_answer = False
+
+    def request(self, method, path, *, query=None, body=None, timeout=10.0):
+        if not self.reachable:
+            raise Unreachable("no route")
+        answer = self._do(method, copy.deepcopy(body))
+        if self.lose_answer:
+            self.lose_answer = False
+            raise Unreachable("connection reset after the write")
+        return answer
+
+    def _do(self, method, body):
+        if method == "GET":
+            if self.object is None:
+                raise ApiError(404, "NotFound", "")
+            return copy.deepcopy(self.object)
+        if method == "POST" and self.object is not None:
+            raise ApiError(409, "AlreadyExists", "")
+        if method == "PUT":
+            if self.object is None:
+                raise ApiError(404, "NotFound", "")
+            if body["metadata"].get("resourceVersion") != self.object["metadata"]["resourceVersion"]:
+                raise ApiError(409, "Conflict", "")
+        self.version += 1
+        body["metadata"]["resourceVersion"] = str(self.version)
+        self.object = body
+        return copy.deepcopy(body)
+
+
+class World:
+    """Two replicas, each with a clock of its own."""
+
+    def __init__(self):
+        self.store = Store()
+        self.now = {"a": 0.0, "b": 1e6}
+        self.a, self.b = self.replica("a"), self.replica("b")
+
+    def replica(self, name):
+        return Lease(self.store, "appstatus", "lease", name, clock=lambda: self.now[name])
+
+    def run(self, seconds, *replicas):
+        """Every replica's clock advances; those named take their steps."""
+        for _ in range(round(seconds / PERIOD)):
+            for name in self.now:
+                self.now[name] += PERIOD
+            for replica in replicas:
+                replica.step()
+            assert not (self.a.holding and self.b.holding), "two replicas may write at once"
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def test_the_first_one_leads_and_stays(world):
+    world.run(60, world.a, world.b)
+    assert world.a.holding and not world.b.holding
+    assert world.store.object["spec"]["leaseTransitions"] == 0
+
+
+def test_a_leader_that_dies_is_followed_after_the_whole_duration(world):
+    world.run(10, world.a, world.b)
+    world.run(DURATION - PERIOD, world.b)
+    assert not world.b.holding
+    world.run(2 * PERIOD, world.b)
+    assert world.b.holding and world.store.object["spec"]["leaseTransitions"] == 1
+
+
+def test_clocks_that_disagree_by_days_change_nothing(world):
+    world.now["b"] += 5 * 86400
+    world.run(60, world.a, world.b)
+    assert world.a.holding
+
+
+def test_a_release_hands_over_at_once(world):
+    world.run(10, world.a, world.b)
+    world.a.release()
+    assert not world.a.holding
+    world.b.step()
+    assert world.b.holding
+
+
+def test_a_leader_without_api_server_stops_writing_and_goes_on_when_it_is_back(world):
+    world.run(10, world.a, world.b)
+    world.store.reachable = False
+    world.run(60, world.a, world.b)
+    assert not world.a.holding and not world.a.lost
+    world.store.reachable = True
+    world.a.step()
+    assert world.a.holding and not world.a.lost
+
+
+def test_a_leader_that_was_stopped_sees_its_successor_and_is_lost(world):
+    world.run(10, world.a, world.b)
+    world.run(60, world.b)
+    assert world.b.holding and not world.a.holding
+    world.a.step()
+    assert world.a.lost and not world.a.holding
+
+
+def test_a_renewal_whose_answer_is_lost_is_recognised_as_its_own(world):
+    world.run(10, world.a, world.b)
+    world.store.lose_answer = True
+    world.run(4 * PERIOD, world.a, world.b)
+    assert world.a.holding and not world.a.lost and world.store.object["spec"]["leaseTransitions"] == 0
+
+
+def test_an_acquisition_whose_answer_is_lost_is_recognised_or_awaited(world):
+    world.store.lose_answer = True
+    world.run(DURATION + 4 * PERIOD, world.a, world.b)
+    assert world.a.holding or world.b.holding
+
+
+def test_holding_ends_a_while_before_anybody_can_take_over(world):
+    world.a.step()
+    world.now["a"] += RENEW_DEADLINE - 0.1
+    assert world.a.holding
+    world.now["a"] += 0.2
+    assert not world.a.holding
+    assert RENEW_DEADLINE + PERIOD < DURATION
+
+
+def test_a_deleted_lease_is_made_anew_by_one_of_them(world):
+    world.run(10, world.a, world.b)
+    world.store.object = None
+    world.run(60, world.a, world.b)
+    assert world.a.holding
+
+
+def test_two_that_start_at_once_give_one_leader(world):
+    # Both have seen nothing; the second creation is refused.
+    world.a.step(), world.b.step()
+    assert world.a.holding and not world.b.holding

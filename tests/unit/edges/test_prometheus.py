@@ -1,0 +1,170 @@
+"""Reading a Prometheus-compatible server: answers, refusals, silence, halves. The server is a real HTTP server with scripted answers."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
+
+import numpy as np
+import pytest
+
+from appstatus.model.queries import Query
+from appstatus.sources.prometheus import OVERLAP, Prometheus
+from appstatus.sources.promhttp import Connection, Endpoint, QueryFailed
+
+TABLE = (Query("up", "up", ("pod",), "x"), Query("agent_sample_time", "stamp", ("machine_id",), "x"))
+STEP = 10.0
+
+
+class Script:
+    """Answers each query with what ``answer(form)`` returns: (status, body)."""
+
+    def __init__(self):
+        self.asked = []
+        self.headers = {}
+        self.answer = lambda form: (200, matrix(form))
+        script = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                form = {k: v[0] for k, v in parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()).items()}
+                script.asked.append(form)
+                script.headers = dict(self.headers)
+                status, body = script.answer(form)
+                body = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def matrix(form, series=({"pod": "a", "machine_id": "m"},), value=lambda t: t, **more):
+    start, end, step = (float(form[k]) for k in ("start", "end", "step"))
+    times = np.arange(start, end + step / 2, step)
+    result = [{"metric": labels, "values": [[t, str(value(t))] for t in times]} for labels in series]
+    return {"status": "success", "data": {"resultType": "matrix", "result": result}, **more}
+
+
+@pytest.fixture
+def script():
+    found = Script()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def prometheus(script):
+    found = Prometheus(Endpoint(script.url), STEP, table=TABLE, window=600, deadline=5.0)
+    yield found
+    found.close()
+
+
+def test_the_first_update_fills_the_window(script, prometheus):
+    metrics = prometheus.update(10_000.0)
+    assert prometheus.filled and not metrics.failed
+    assert metrics.times[0] == 10_000 - 590 and metrics.times[-1] == 10_000
+    np.testing.assert_array_equal(metrics.get("up").values[0], metrics.times)
+    assert metrics.newest == 10_000
+
+
+def test_later_updates_ask_only_for_what_is_new_and_the_overlap(script, prometheus):
+    prometheus.update(10_000.0)
+    script.asked.clear()
+    metrics = prometheus.update(10_010.0)
+    assert {float(form["start"]) for form in script.asked} == {10_010 - OVERLAP * STEP}
+    assert len(script.asked) == len(TABLE)
+    np.testing.assert_array_equal(metrics.get("up").values[0], metrics.times)
+
+
+def test_after_an_outage_the_gap_is_asked_for_again(script, prometheus):
+    prometheus.update(10_000.0)
+    script.answer = lambda form: (503, {"status": "error", "errorType": "unavailable", "error": "starting"})
+    for now in range(10_010, 10_300, 10):
+        assert set(prometheus.update(float(now)).failed) == {"up", "agent_sample_time"}
+    script.answer = lambda form: (200, matrix(form))
+    metrics = prometheus.update(10_300.0)
+    np.testing.assert_array_equal(metrics.get("up").values[0], metrics.times)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ((400, {"status": "error", "errorType": "bad_data", "error": "parse error"}), "parse error"),
+        ((200, b"<html>not json"), "not JSON"),
+        ((502, b""), "not JSON"),
+        ((200, {"status": "success", "data": {"resultType": "vector", "result": []}}), "vector"),
+    ],
+)
+def test_a_failed_query_is_named_with_its_reason_and_the_others_go_on(script, prometheus, answer, reason):
+    script.answer = lambda form: answer if form["query"] == "up" else (200, matrix(form))
+    metrics = prometheus.update(10_000.0)
+    assert list(metrics.failed) == ["up"] and reason in metrics.failed["up"]
+    assert metrics.get("up").values.shape == (0, len(metrics.times))
+    assert metrics.newest is not None
+
+
+@pytest.mark.parametrize("more", [{"warnings": ["store 2 of 3 did not answer"]}, {"isPartial": True}])
+def test_a_partial_answer_counts_as_none(script, prometheus, more):
+    script.answer = lambda form: (200, matrix(form, **more))
+    metrics = prometheus.update(10_000.0)
+    assert set(metrics.failed) == {"up", "agent_sample_time"} and "partial" in metrics.failed["up"]
+
+
+def test_hints_about_promql_are_no_partial_answer(script, prometheus):
+    script.answer = lambda form: (200, matrix(form, warnings=["PromQL info: metric might not be a counter"], infos=["x"]))
+    assert not prometheus.update(10_000.0).failed
+
+
+def test_nobody_listens(script):
+    script.close()
+    prometheus = Prometheus(Endpoint(script.url), STEP, table=TABLE, window=600, deadline=5.0)
+    metrics = prometheus.update(10_000.0)
+    assert set(metrics.failed) == {"up", "agent_sample_time"} and "refused" in metrics.failed["up"]
+    prometheus.close()
+
+
+def test_a_server_that_never_answers_costs_no_more_than_the_deadline(script):
+    release = threading.Event()
+    script.answer = lambda form: (release.wait(20), (200, matrix(form)))[1]
+    prometheus = Prometheus(Endpoint(script.url), STEP, table=TABLE, window=600, deadline=0.5)
+    begin = time.monotonic()
+    metrics = prometheus.update(10_000.0)
+    assert time.monotonic() - begin < 5
+    assert set(metrics.failed) == {"up", "agent_sample_time"}
+    release.set()
+    prometheus.close()
+
+
+def test_credentials_and_headers_are_sent(script):
+    connection = Connection(Endpoint(script.url, bearer="s3cret", headers=(("X-Scope-OrgID", "team"),)))
+    connection.query_range("up", 0, 10, 10, 5.0)
+    assert script.headers["Authorization"] == "Bearer s3cret" and script.headers["X-Scope-OrgID"] == "team"
+
+
+def test_secrets_are_not_shown():
+    assert "s3cret" not in repr(Endpoint("http://x", username="u", password="s3cret", bearer="s3cret"))
+
+
+def test_a_rejected_query_is_told_from_a_broken_server(script):
+    connection = Connection(Endpoint(script.url))
+    script.answer = lambda form: (400, {"status": "error", "errorType": "bad_data", "error": "unknown function"})
+    with pytest.raises(QueryFailed) as rejected:
+        connection.query_range("nope(up)", 0, 10, 10, 5.0)
+    assert rejected.value.kind == "rejected"
+    script.answer = lambda form: (503, {"status": "error", "errorType": "unavailable", "error": "later"})
+    with pytest.raises(QueryFailed) as broken:
+        connection.query_range("up", 0, 10, 10, 5.0)
+    assert broken.value.kind == "error"
