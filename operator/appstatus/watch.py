@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -119,7 +119,13 @@ class Watch:
         beat = asyncio.create_task(self._keep_beating())
         try:
             await kopf.operator(
-                registry=registry(self._cache), settings=settings(), standalone=True, clusterwide=True, stop_flag=self._stop
+                registry=registry(self._cache),
+                settings=settings(),
+                standalone=True,
+                clusterwide=True,
+                stop_flag=self._stop,
+                # Else kopf looks the user's name up, and a uid of the cluster's choice has none. (Its type, a str, is not exported.)
+                identity=cast(Any, "appstatus"),
             )
         finally:
             beat.cancel()

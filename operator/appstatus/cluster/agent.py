@@ -122,7 +122,8 @@ def _container(settings: AgentSettings, spec: NodeAgentSpec) -> dict[str, Any]:
         "livenessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 20, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 5, "timeoutSeconds": 5},
         "volumeMounts": [
-            {"name": name, "mountPath": mount, "readOnly": True, "mountPropagation": "HostToContainer"}
+            # No mount propagation: the runtime refuses it where the host's mount is not shared, and these trees are there at start.
+            {"name": name, "mountPath": mount, "readOnly": True}
             for name, _, mount, _ in HOST_PATHS
         ],
     }
