@@ -64,6 +64,7 @@ def _record(fault: Fault, target: str, parameters: dict[str, Any]) -> truth.Reco
             "name": cause["metadata"]["name"],
         },
         "accept": list(fault.accept),
+        "near": list(fault.near),
         "users_see": fault.users_see,
         "target": target,
         "parameters": parameters,

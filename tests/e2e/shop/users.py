@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+import time
 from collections import Counter
 from typing import Any
 
@@ -25,7 +27,7 @@ def read(seconds: int) -> list[dict]:
 
 
 def total(records: list[dict]) -> dict[str, Any]:
-    """All records as one, counts summed; `routes` the same per route. `seconds` with requests, `first_failure` as epoch second."""
+    """All records as one, counts summed; `routes` the same per route. Times are epoch seconds."""
     routes: dict[str, Counter[str]] = {}
     for record in records:
         for route, counts in record["routes"].items():
@@ -40,7 +42,7 @@ def total(records: list[dict]) -> dict[str, Any]:
         "slow": dict(sum((Counter(record["slow"]) for record in records), Counter())),
         "failures": dict(sum((Counter(record["failures"]) for record in records), Counter())),
         "longest": max((record["longest"] for record in records), default=0.0),
-        "first_failure": next((record["t"] for record in records if record["failed"]), None),
+        "first_failure": next((record["first_failure"] for record in records if record["failed"]), None),
         "routes": {route: dict(counts) for route, counts in sorted(routes.items())},
     }
 
@@ -72,7 +74,8 @@ def main() -> int:
         if arguments.since is None:
             records = read(arguments.seconds)
         else:
-            records = [r for r in read(86400) if arguments.since <= r["t"] and r["t"] + 1 <= arguments.until]
+            recorded = read(max(1, math.ceil(time.time() - arguments.since) + 1))
+            records = [r for r in recorded if arguments.since <= r["t"] and r["t"] + 1 <= arguments.until]
     except kubectl.KubectlError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

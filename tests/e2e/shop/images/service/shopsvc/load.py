@@ -110,7 +110,7 @@ class Load:
         except client.CallFailed as error:
             failure = error.reason
         latency = time.time() - due
-        self._book.ended(second, route, latency, failure)
+        self._book.ended(second, route, due, latency, failure)
         REQUESTS.labels(route, failure or "ok").inc()
         if not failure:
             LATENCY.labels(route).observe(latency)

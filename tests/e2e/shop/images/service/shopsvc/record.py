@@ -21,6 +21,7 @@ class Second:
     failures: Counter[str] = field(default_factory=Counter)
     routes: dict[str, Counter[str]] = field(default_factory=dict)
     longest: float = 0.0
+    first_failure: float | None = None  # when the first request that failed was due
 
 
 class Book:
@@ -43,14 +44,15 @@ class Book:
         return second
 
     @staticmethod
-    def ended(second: Second, route: str, latency: float, failure: str) -> None:
-        """The request got its answer after `latency` seconds; `failure` is "" for a good one, else its status or how it ended."""
+    def ended(second: Second, route: str, due: float, latency: float, failure: str) -> None:
+        """The request ended `latency` seconds after `due`; `failure`: "" for a good answer, else its status or how it ended."""
         counts = second.routes[route]
         second.ended += 1
         second.longest = max(second.longest, latency)
         if failure:
             second.failures[failure] += 1
             counts["failed"] += 1
+            second.first_failure = min(due, second.first_failure or due)
             return
         second.ok += 1
         counts["ok"] += 1
@@ -81,5 +83,6 @@ def as_record(second: Second) -> dict:
         "slow": {f"{bound:g}": second.slow[bound] for bound in SLOW_SECONDS},
         "failures": dict(second.failures),
         "longest": round(second.longest, 4),
+        "first_failure": second.first_failure,
         "routes": {route: dict(counts) for route, counts in second.routes.items()},
     }

@@ -1,0 +1,107 @@
+"""The table of faults agrees with the parts that obey it, the manifests, and the words of the diagnosis."""
+
+import json
+from dataclasses import fields
+
+import fault as command
+import pytest
+import truth
+import yaml
+from appstatus.diagnosis.classes import CLASSES
+from deploy import manifests
+from faults import TABLE
+from means import Control, Rollout
+from shopsvc import config
+from shopsvc.faults import Faults, parse
+
+OBJECTS = [document for document in yaml.safe_load_all(manifests()) if document]
+WORKLOADS = {o["metadata"]["name"]: o for o in OBJECTS if o["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "CronJob")}
+SERVICES = {o["metadata"]["name"] for o in OBJECTS if o["kind"] == "Service"}
+
+
+def pod_spec(workload):
+    spec = workload["spec"]
+    return (spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]["spec"]
+
+
+def environment(workload):
+    return {variable["name"]: variable["value"] for variable in pod_spec(workload)["containers"][0].get("env", [])}
+
+
+@pytest.mark.parametrize("fault", TABLE.values(), ids=TABLE)
+def test_a_fault_strikes_and_blames_workloads_that_exist(fault):
+    assert {fault.target, fault.cause or fault.target, *fault.accept} <= set(WORKLOADS)
+
+
+@pytest.mark.parametrize("fault", TABLE.values(), ids=TABLE)
+def test_the_diagnosis_has_a_word_for_it_or_for_its_neighbour(fault):
+    assert fault.failure_class == "none" or {fault.failure_class, *fault.near} & set(CLASSES)
+
+
+@pytest.mark.parametrize("fault", [f for f in TABLE.values() if isinstance(f.means, Control)], ids=lambda fault: fault.name)
+def test_a_part_understands_what_the_switch_tells_it(fault):
+    assert set(fault.means.keys.values()) <= {field.name for field in fields(Faults)}
+    told = {key: fault.parameters[parameter] for parameter, key in fault.means.keys.items()}
+    assert parse(json.dumps(told)) != Faults()
+
+
+def test_bad_releases_are_bad_and_the_decoy_is_not():
+    def value(name):
+        return TABLE[name].means.value(TABLE[name].parameters)
+
+    assert parse(value("bad-rollout")).error_share == 0.5
+    assert parse(value("slow-rollout")).work_ms == 250
+    with pytest.raises(ValueError):
+        parse(value("crash-rollout"))
+    assert isinstance(TABLE["decoy-rollout"].means, Rollout)
+    assert TABLE["decoy-rollout"].means.variable != "FAULTS"
+
+
+def test_the_shop_has_workloads_of_every_kind():
+    kinds = [workload["kind"] for workload in WORKLOADS.values()]
+    assert len(kinds) >= 8
+    assert set(kinds) == {"Deployment", "StatefulSet", "DaemonSet", "CronJob"}
+
+
+def test_calls_go_to_services_that_exist_and_never_in_a_circle():
+    calls = {}
+    for name, workload in WORKLOADS.items():
+        if "CALLS" in environment(workload):
+            settings = config.read(environment(workload))
+            calls[name] = {url.split("/")[2].split(":")[0] for stage in settings.calls for url in stage}
+            assert calls[name] <= SERVICES
+
+    def depth(name, above=()):
+        assert name not in above
+        return 1 + max((depth(callee, (*above, name)) for callee in calls.get(name, ())), default=0)
+
+    assert depth("checkout") == 3  # checkout, payment, ledger; nginx is in front and PostgreSQL behind
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_pods_pass_the_restricted_pod_security_standard(name):
+    spec = pod_spec(WORKLOADS[name])
+    assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+    for container in spec["containers"]:
+        assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert all(set(volume) == {"name", "emptyDir"} for volume in spec.get("volumes", []))
+
+
+@pytest.mark.parametrize("fault", TABLE.values(), ids=TABLE)
+def test_the_command_line_offers_each_parameter_with_its_default(fault):
+    arguments = command._parser().parse_args(["inject", fault.name])
+    assert {name: getattr(arguments, name) for name in fault.parameters} == fault.parameters
+
+
+def test_the_truth_is_each_fault_as_it_was_written_last_without_what_only_the_way_back_needs(tmp_path):
+    file = tmp_path / "new" / "truth.jsonl"
+    first = {"id": "errors.ledger.1", "onset": 1.5, "undone": None, "template": {"big": "thing"}}
+    truth.append(file, first)
+    truth.append(file, {"id": "surge.load.2", "onset": 2.5, "undone": None})
+    truth.append(file, first | {"undone": 9.0})
+    assert [(r["id"], r["undone"]) for r in truth.read(file)] == [("errors.ledger.1", 9.0), ("surge.load.2", None)]
+    assert all("template" not in record for record in truth.read(file))
+
+
+def test_no_truth_yet_is_an_empty_truth(tmp_path):
+    assert truth.read(tmp_path / "none.jsonl") == []
