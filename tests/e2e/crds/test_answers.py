@@ -27,7 +27,7 @@ KINDS = ("projects.appstatus.dev", "slos.appstatus.dev", "inspectionoverrides.ap
 def api(api_server: Any) -> Any:
     api_server.kubectl("apply", "--server-side", "-f", str(CRDS))
     api_server.kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/name=appstatus", "--timeout=60s")
-    api_server.kubectl("create", "namespace", "shop")
+    api_server.kubectl("create", "namespace", "shop", check=False)
     return api_server
 
 
