@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from crd_rules import CRDS
-
 from appstatus.api.override import parse_override
 from appstatus.api.project import parse_project
 from appstatus.api.slo import parse_slo
+from crd_rules import CRDS
 
 PAGE = (CRDS.parent / "docs" / "api.md").read_text()
 EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
