@@ -12,9 +12,8 @@ from appstatus.inspections.table import BY_ID
 from appstatus.model.series import F64
 from appstatus.model.world import Container
 
-LEAK_WINDOW = 3600.0
 LEAK_LEAST_POINTS = 10
-LEAK_LEAST_WINDOW = 1200.0  # a third of the window: less says nothing about an hour
+LEAK_LEAST_WINDOW = 1200.0  # seconds, a third of the window: less says nothing about an hour
 LEAK_LEAST_GROWTH_OF_LIMIT = 0.05
 LEAK_LEAST_GROWTH = 50 * 2**20  # bytes, without a limit
 
@@ -50,7 +49,7 @@ def _kills(judge: Judge, name: str, kills: F64) -> Finding | None:
 def _leak(judge: Judge, name: str, container: Container) -> Finding:
     """Growth of resident memory, percent/h of its mean. The method is Coroot's (auditor/memory.go): see the check's page."""
     assert container.memory_rss is not None
-    rss = judge.recent(container.memory_rss, LEAK_WINDOW)
+    rss = judge.recent(container.memory_rss, BY_ID["MemoryLeakPercent"].sustained_for)
     times = judge.world.times[-len(rss) :]
     known = ~np.isnan(rss)
     if known.sum() < LEAK_LEAST_POINTS or known.mean() < 0.8:

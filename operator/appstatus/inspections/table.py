@@ -28,6 +28,7 @@ class Check:
     sustained_for  seconds for which the condition must hold before the check fails; for ``count`` checks the seconds counted over
     kind           ``gauge``: every known sample of the last ``sustained_for`` seconds is beyond the threshold;
                    ``count``: what was counted in the last ``sustained_for`` seconds is beyond it;
+                   ``trend``: the slope over the last ``sustained_for`` seconds is;
                    ``state``: what the API server says has held for so long; ``slo``: judged by the SLO evaluation
     needs          queries (``model.queries``) without which it is unknown
     """
@@ -39,7 +40,7 @@ class Check:
     threshold: float
     direction: Literal["above", "below"]
     sustained_for: float
-    kind: Literal["gauge", "count", "state", "slo"]
+    kind: Literal["gauge", "count", "trend", "state", "slo"]
     description: str
     todo: str
     needs: tuple[str, ...] = ()
@@ -188,8 +189,8 @@ CHECKS: tuple[Check, ...] = (
         "%/h",
         10,
         "above",
-        900,
-        "gauge",
+        3600,
+        "trend",
         "Steady growth of a container's resident memory, in percent per hour of what it has, by linear regression over the "
         "last hour (a restart begins anew). Growth that has stopped, or that is less than 5 % of the limit (50 MiB without "
         "one), does not count.",

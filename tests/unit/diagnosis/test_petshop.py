@@ -52,7 +52,16 @@ def recorded(folder: Path) -> World:
         if caller in made and callee in made:
             callers = sum(1 for _, other in calls if other == callee)
             edge = connection(key(caller), key(callee), traffic(callee, 1 / callers))
-            for name in ("connects", "failed_connects", "connect_time", "active", "retransmits", "rtt", "bytes_sent", "bytes_received"):
+            for name in (
+                "connects",
+                "failed_connects",
+                "connect_time",
+                "active",
+                "retransmits",
+                "rtt",
+                "bytes_sent",
+                "bytes_received",
+            ):
                 setattr(edge, name, unknown)
             edges.append(edge)
             made[caller].upstreams.append(edge)
