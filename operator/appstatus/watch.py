@@ -124,7 +124,7 @@ class Watch:
                 standalone=True,
                 clusterwide=True,
                 stop_flag=self._stop,
-                # Else kopf looks the user's name up, and a uid of the cluster's choice has none. (Its type, a str, is not exported.)
+                # Else kopf looks the user's name up, and a uid of the cluster's choice has none. (The type, a str, is not public.)
                 identity=cast(Any, "appstatus"),
             )
         finally:
