@@ -56,7 +56,6 @@ class Agent:
         self._names = Names()
         self._listeners = Listeners()
         self._cluster_cidrs = tuple(cluster_cidrs)
-        self._networks = None
         self._unreadable_dns: dict[str, int] = {}
         self._scrape_seconds = 0.0
         self._scrape_lock = threading.Lock()
@@ -66,6 +65,7 @@ class Agent:
         self._beat = time.monotonic()
         self._walk_wanted = True
         self._check_sources()
+        self._networks = networks(self._cluster_cidrs)
         self._kernel = self._load_kernel()
         self._translator = None
         if self._kernel and (self.features.is_on("requests") or self.features.is_on("tcp")):
@@ -89,6 +89,7 @@ class Agent:
         except KernelError as error:
             self.features.off("kernel", str(error))
             return None
+        kernel.set_networks(self._networks.node_ips, self._networks.cluster_cidrs)
         self.features.on("kernel")
         for name, feature in kernel.features.items():
             if feature.on:

@@ -16,7 +16,7 @@ class Group:
     seen: float
     name: ContainerName | None = None
     container: "Container | None" = None
-    sandbox: bool = False
+    sandbox: bool = False  # only runs what a pod's sandbox runs, and has no name so far
     ended: bool = False
 
 

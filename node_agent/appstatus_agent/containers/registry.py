@@ -234,11 +234,14 @@ class Registry:
         for group in waiting:
             name = group.name = self.names.container(group.owner.runtime_id)
             if name:
+                group.sandbox = False
                 self._start(group, f"/k8s/{name.namespace}/{name.pod}/{name.container}", now)
-            elif now - group.seen < NAME_PATIENCE_SECONDS:
+                continue
+            group.sandbox = group.sandbox or self._is_sandbox(group)
+            if now - group.seen < NAME_PATIENCE_SECONDS:
                 self._pending.append(group)
-            elif self._is_sandbox(group):
-                group.sandbox = True
+            elif group.sandbox or group.ended:
+                group.sandbox = True  # the link to a container's log outlives it: only a sandbox ends without a name
             else:
                 pod = self.names.pod(group.owner.pod_uid)
                 short = group.owner.runtime_id[:12]

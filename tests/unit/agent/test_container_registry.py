@@ -145,6 +145,15 @@ def test_without_a_name_it_is_shown_by_its_pod_and_runtime_id_counted_and_said_o
     assert len(caplog.records) == 1
 
 
+def test_what_ended_without_ever_having_a_name_was_the_sandbox(node, caplog):
+    path, _ = node.pod(1, named=False)
+    node.registry.refresh(now=0)
+    node.remove(path)
+    node.registry.refresh(now=1)
+    node.registry.refresh_names(now=NAME_PATIENCE_SECONDS)
+    assert node.registry.containers == [] and not node.registry.pending and not caplog.records
+
+
 def test_cgroups_that_are_no_containers_are_shown_as_their_path(node):
     root, slice_ = node.cgroup("/"), node.cgroup("/system.slice")
     node.registry.refresh(now=0)
