@@ -181,6 +181,8 @@ def _status(
     if pending:
         state = "Pending"
         reason = "no instance has been available yet" if subject.judged_from is None else "its first instance is younger than 2 min"
+    elif not fresh and now < (subject.judged_from or 0.0) + STALE:
+        state, reason = "Pending", "its first two minutes are over, the first data are on their way"
     elif not fresh:
         state, reason = "NoData", _no_data(total, objective)
     elif total <= 0:

@@ -1,0 +1,136 @@
+"""One application's traffic over a long time, seen cycle by cycle as the operator sees it. Fake time, literal rates."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from appstatus.api.names import AppKey, ObjectRef
+from appstatus.api.objective import Objective, Outage
+from appstatus.api.tiers import default_tiers
+from appstatus.model.world import BUCKETS, Application, Connection, Container, Instance, Node, Traffic, World
+from appstatus.slo.ledger import Ledger
+from appstatus.slo.status import SLOStatus
+
+T0 = 1_800_000_000.0  # a multiple of an hour
+STEP = 15.0
+DAY = 86400.0
+CART = AppKey("shop", "Deployment", "cart")
+FRONTEND = AppKey("shop", "Deployment", "frontend")
+
+
+def objective(indicator: str = "availability", ratio: float = 0.99, window: float = 30 * DAY, **changes) -> Objective:
+    values = {
+        "id": indicator,
+        "app": CART,
+        "indicator": indicator,
+        "ratio": ratio,
+        "window": window,
+        "tiers": default_tiers(window),
+        "outage": Outage(),
+        "threshold": 0.25 if indicator == "latency" else None,
+    }
+    return Objective(**(values | changes))
+
+
+def own(**changes) -> Objective:
+    """One that an SLO object asks for: shown even without traffic."""
+    return objective(source=ObjectRef("appstatus.dev/v1alpha1", "SLO", "shop", "cart", "u"), **changes)
+
+
+def connection(times: int, **changes) -> Connection:
+    """From frontend to cart; nothing is known unless given."""
+    unknown = {
+        name: np.full(times, np.nan)
+        for name in (
+            "connects",
+            "failed_connects",
+            "connect_time",
+            "active",
+            "retransmits",
+            "rtt",
+            "bytes_sent",
+            "bytes_received",
+        )
+    }
+    return Connection(**({"client": FRONTEND, "upstream": CART, "traffic": Traffic()} | unknown | changes))
+
+
+def application(times: int, available_since: float | None = T0 - DAY, **changes) -> Application:
+    """cart with one instance whose agent reports all the time."""
+    app = Application(CART, None, {}, {}, "application", T0 - DAY, 1, 1, False, ())
+    container = Container("cart", cpu_usage=np.ones(times))
+    app.instances["cart-1"] = Instance("cart-1", "n1", "v1", True, False, available_since, {"cart": container})
+    for name, value in changes.items():
+        setattr(app, name, value)
+    return app
+
+
+def world(app: Application, times: np.ndarray, missing: dict[str, str] | None = None, step: float = STEP) -> World:
+    nodes = {"n1": Node("n1", True, cpu_usage=np.full(len(times), 0.1))}
+    now = float(times[-1])
+    return World(now, step, times, {CART: app}, nodes, list(app.downstreams), now, missing or {})
+
+
+@dataclass
+class Timeline:
+    """Rates per second, one value per step from T0 on; a missing array is unknown. ``ready``: first instance available at."""
+
+    good: np.ndarray
+    bad: np.ndarray | None = None
+    unanswered: np.ndarray | None = None
+    slow: np.ndarray | None = None  # good answers slower than 250 ms
+    ready: float | None = T0 - DAY
+    objective: Objective = field(default_factory=objective)
+    window: int = 240
+    missing: dict[int, tuple[str, ...]] = field(default_factory=dict)  # cycle -> failed queries
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(STEP, T0)
+        self.at = 0
+
+    @property
+    def now(self) -> float:
+        return T0 + self.at * STEP
+
+    def _slice(self, values: np.ndarray | None) -> np.ndarray:
+        steps = np.arange(self.at - self.window, self.at)
+        known = steps >= 0
+        if values is None:
+            return np.full(self.window, np.nan)
+        return np.where(known, values[np.clip(steps, 0, len(values) - 1)], np.nan)
+
+    def cycle(self, steps: int = 1) -> SLOStatus:
+        """Lets ``steps`` steps pass, then reads and evaluates once."""
+        self.at += steps
+        times = self.now - STEP * np.arange(self.window)[::-1]
+        good = self._slice(self.good)
+        requests = {"2xx": good}
+        if self.bad is not None:
+            requests["5xx"] = self._slice(self.bad)
+        buckets = np.repeat(good[None, :], len(BUCKETS) + 1, axis=0)
+        if self.slow is not None:
+            buckets[: BUCKETS.index(0.25) + 1] -= self._slice(self.slow)
+        served = Traffic(requests, buckets, good, good)
+        app = application(self.window, self.ready, served=served)
+        if self.ready is not None and self.ready > self.now:
+            app.instances.clear()
+        if self.unanswered is not None:
+            app.downstreams = [connection(self.window, traffic=Traffic({"overdue": self._slice(self.unanswered)}))]
+        failed = dict.fromkeys(self.missing.get(self.at, ()), "time-out")
+        view = world(app, times, failed)
+        self.ledger.update(view, [self.objective])
+        found = self.ledger.evaluate([self.objective], self.now).get(CART, [])
+        return found[0] if found else None
+
+    def until(self, wanted, limit: int) -> float:
+        """Seconds from now until a status for which ``wanted`` holds; fails after ``limit`` cycles."""
+        start = self.now
+        for _ in range(limit):
+            status = self.cycle()
+            if wanted(status):
+                return self.now - start
+        raise AssertionError(f"not within {limit} cycles; last: {status}")
+
+
+def rate(*parts: tuple[float, float]) -> np.ndarray:
+    """(duration in seconds, events/s) one after the other -> one value per step."""
+    return np.concatenate([np.full(round(seconds / STEP), value) for seconds, value in parts])
