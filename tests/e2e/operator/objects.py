@@ -55,18 +55,20 @@ def node(kube: Kube) -> None:
     create(kube, path("v1", "nodes"), {"metadata": {"name": NODE}}, status)
 
 
-def deployment(kube: Kube, name: str, ip: str) -> None:
+def deployment(kube: Kube, name: str, ip: str, namespace: str = NAMESPACE) -> None:
     """Deployment, ReplicaSet and one ready pod."""
     labels = {"app": name}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "app", "image": f"{name}:1"}]}}
     spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
     running = {"replicas": 1, "readyReplicas": 1, "availableReplicas": 1, "updatedReplicas": 1, "observedGeneration": 1}
-    top = create(kube, path("apps/v1", "deployments", NAMESPACE), {"metadata": {"name": name, "labels": labels}, "spec": spec}, running)
+    top = create(
+        kube, path("apps/v1", "deployments", namespace), {"metadata": {"name": name, "labels": labels}, "spec": spec}, running
+    )
     hashed = {**labels, "pod-template-hash": "6c8d9f7b5"}
     set_spec = {**spec, "selector": {"matchLabels": hashed}, "template": {**template, "metadata": {"labels": hashed}}}
     rs = create(
         kube,
-        path("apps/v1", "replicasets", NAMESPACE),
+        path("apps/v1", "replicasets", namespace),
         {"metadata": {"name": f"{name}-6c8d9f7b5", "ownerReferences": [_owner("apps/v1", "Deployment", top)]}, "spec": set_spec},
     )
     pod = {
@@ -78,9 +80,11 @@ def deployment(kube: Kube, name: str, ip: str) -> None:
         "podIP": ip,
         "podIPs": [{"ip": ip}],
         "conditions": [_condition("PodScheduled"), _condition("Ready")],
-        "containerStatuses": [{"name": "app", "ready": True, "restartCount": 0, "image": f"{name}:1", "imageID": "", "state": {"running": {}}}],
+        "containerStatuses": [
+            {"name": "app", "ready": True, "restartCount": 0, "image": f"{name}:1", "imageID": "", "state": {"running": {}}}
+        ],
     }
-    create(kube, path("v1", "pods", NAMESPACE), pod, ready)
+    create(kube, path("v1", "pods", namespace), pod, ready)
 
 
 def cluster(kube: Kube) -> None:

@@ -27,7 +27,8 @@ class PrometheusProcess:
         config = {
             "global": {"scrape_interval": f"{step:g}s", "scrape_timeout": f"{min(step, 4):g}s"},
             "scrape_configs": [
-                {"job_name": job, "honor_labels": True, "static_configs": [{"targets": [target]}]} for job, target in targets.items()
+                {"job_name": job, "honor_labels": True, "static_configs": [{"targets": [target]}]}
+                for job, target in targets.items()
             ],
         }
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))

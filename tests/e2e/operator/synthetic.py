@@ -30,7 +30,7 @@ class Service:
 
 @dataclass
 class Flow:
-    """Requests from ``client`` (None: from outside the cluster) to ``server``, requests/s; shares of them are bad, slow or refused."""
+    """Requests/s from ``client`` (None: from outside the cluster) to ``server``; shares of them are bad, slow or refused."""
 
     client: Service | None
     server: Service

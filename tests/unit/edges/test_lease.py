@@ -1,9 +1,8 @@
-"""Leader election: who may write, and when, as clocks, answers and replicas fail. Time is a number; the store keeps the real rules."""
+"""Leader election: who may write, and when, as clocks, answers and replicas fail. Time is a number, the store a dictionary."""
 
 import copy
 
 import pytest
-
 from appstatus.cluster.lease import DURATION, PERIOD, RENEW_DEADLINE, Lease
 from appstatus.kube import ApiError, Unreachable
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from appstatus.sources.ring import Ring
 from hypothesis import given
 from hypothesis import strategies as st
-
-from appstatus.sources.ring import Ring
 
 NAN = float("nan")
 

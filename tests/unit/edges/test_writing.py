@@ -1,7 +1,6 @@
 """Status writes: only what changed, at a pace, repeated while it makes sense, and sure of what happened."""
 
 import pytest
-
 from appstatus.cluster.status import Document, Key, StatusWriter
 from appstatus.cluster.writing import NotLeading, OutOfTime, Writer
 from appstatus.kube import ApiError, Unreachable
@@ -11,7 +10,7 @@ APP = Key("appstatuses", "shop", "checkout.deployment")
 
 
 class Api:
-    """Objects with versions, as server-side apply sees them; ``trouble`` is raised by the next requests, before or after the effect."""
+    """Objects with versions, as server-side apply sees them; ``trouble`` befalls the next requests, before or after the effect."""
 
     def __init__(self):
         self.objects = {"/apis/appstatus.dev/v1alpha1/namespaces/shop/slos/checkout": {"metadata": {"resourceVersion": "1"}}}
@@ -30,7 +29,7 @@ class Api:
         return answer
 
     def _do(self, method, path, body):
-        name, _, sub = path.partition("/status")
+        name, _, _ = path.partition("/status")
         found = self.objects.get(name)
         if method == "GET":
             return found
@@ -121,7 +120,9 @@ def test_an_appstatus_is_created_before_its_status(statuses, api):
 def test_at_most_twenty_writes_a_second(statuses, api, clock):
     documents = [Document(Key("slos", "shop", f"slo-{i}"), {"n": i}) for i in range(100)]
     for document in documents:
-        api.objects[f"/apis/appstatus.dev/v1alpha1/namespaces/shop/slos/{document.key.name}"] = {"metadata": {"resourceVersion": "1"}}
+        api.objects[f"/apis/appstatus.dev/v1alpha1/namespaces/shop/slos/{document.key.name}"] = {
+            "metadata": {"resourceVersion": "1"}
+        }
     statuses.submit(documents)
     assert statuses.flush(2.0) in (40, 41)
     assert len(statuses) in (59, 60)
@@ -162,7 +163,9 @@ def test_an_incident_is_stored_although_the_first_answer_was_lost(statuses, api)
     statuses.write_now(app(health="Healthy"), 100)
     api.trouble = [("after", Unreachable("reset"))]
     statuses.write_now(app(health="Violated"), 100)
-    assert api.objects["/apis/appstatus.dev/v1alpha1/namespaces/shop/appstatuses/checkout.deployment"]["status"] == {"health": "Violated"}
+    assert api.objects["/apis/appstatus.dev/v1alpha1/namespaces/shop/appstatuses/checkout.deployment"]["status"] == {
+        "health": "Violated"
+    }
     statuses.submit([app(health="Violated")])
 
 
@@ -181,7 +184,9 @@ def test_a_deleted_appstatus_is_made_anew(statuses, api):
     statuses.write_now(app(health="Healthy"), 100)
     api.objects.clear()
     statuses.write_now(app(health="Violated"), 100)
-    assert api.objects["/apis/appstatus.dev/v1alpha1/namespaces/shop/appstatuses/checkout.deployment"]["status"] == {"health": "Violated"}
+    assert api.objects["/apis/appstatus.dev/v1alpha1/namespaces/shop/appstatuses/checkout.deployment"]["status"] == {
+        "health": "Violated"
+    }
 
 
 def test_what_somebody_deleted_or_changed_is_written_again(statuses, api):

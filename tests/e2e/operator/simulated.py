@@ -1,0 +1,198 @@
+"""Simulated time against a real API server: an engine whose metrics are computed for any moment and whose writes can be cut off."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from appstatus.cluster.agent import AgentSettings
+from appstatus.cluster.writing import Writer
+from appstatus.config import Config
+from appstatus.engine import Engine
+from appstatus.kube import Kube
+from appstatus.metrics import OperatorMetrics
+from appstatus.model.queries import BY_ID
+from appstatus.model.series import Metrics, Series
+from appstatus.model.world import BUCKETS
+from appstatus.slo.ledger import Ledger
+from appstatus.sources.kubernetes import Cache
+from appstatus.stores import Store, Stores
+from synthetic import MACHINE, NODE
+
+STEP = 30.0
+COLUMNS = 120
+
+
+@dataclass
+class Edge:
+    """Requests from ``client`` (None: outside) to ``server`` (pod names); ``bad``: share of failures by time."""
+
+    client: str | None
+    server: str
+    rate: float = 20.0
+    bad: Callable[[np.ndarray], np.ndarray] = lambda times: np.zeros(len(times))
+
+
+@dataclass
+class Script:
+    """The metrics of a namespace as a function of time. ``ips`` by pod."""
+
+    namespace: str
+    ips: dict[str, str]
+    edges: list[Edge]
+    filled: bool = True
+    columns: int = COLUMNS
+    down: bool = False
+
+    def update(self, now: float) -> Metrics:
+        end = int(now // STEP)
+        times = np.arange(end - COLUMNS + 1, end + 1) * STEP
+        if self.down:
+            return Metrics(times, STEP, {}, {"agent_sample_time": "connection refused"}, None)
+        rows: dict[str, list[tuple[dict[str, str], np.ndarray]]] = {}
+
+        def add(query: str, values: np.ndarray | float, **labels: str) -> None:
+            row = np.full(COLUMNS, values) if isinstance(values, float) else values
+            rows.setdefault(query, []).append(({name: labels.get(name, "") for name in BY_ID[query].by}, row))
+
+        add("agent_sample_time", times - 1.0, machine_id=MACHINE)
+        add("node_info", 1.0, machine_id=MACHINE, hostname=NODE)
+        add("node_memory_available", 8e9, machine_id=MACHINE)
+        for pod, ip in self.ips.items():
+            container = {"machine_id": MACHINE, "container_id": self._id(pod)}
+            add("container_info", 1.0, **container, image="x:1")
+            add("container_memory_rss", 5e7, **container)
+            add("listen", 1.0, **container, listen_addr=f"{ip}:80")
+        for edge in self.edges:
+            bad = edge.rate * edge.bad(times)
+            good = edge.rate - bad
+            server = {"machine_id": MACHINE, "container_id": self._id(edge.server)}
+            peer = "outside" if edge.client is None else "cluster"
+            add("http_in", good, **server, peer=peer, status="2xx")
+            add("http_in", bad, **server, peer=peer, status="5xx")
+            for bound in (*BUCKETS, float("inf")):
+                add(
+                    "http_in_buckets",
+                    good if bound >= 0.01 else 0.0,
+                    **server,
+                    peer=peer,
+                    le="+Inf" if bound == float("inf") else f"{bound:g}",
+                )
+            if edge.client is not None:
+                there = f"{self.ips[edge.server]}:80"
+                client = {
+                    "machine_id": MACHINE,
+                    "container_id": self._id(edge.client),
+                    "destination": there,
+                    "actual_destination": there,
+                }
+                add("http_out", good, **client, status="2xx")
+                add("http_out", bad, **client, status="5xx")
+                add("tcp_connects", edge.rate, **client)
+        series = {
+            query: Series([labels for labels, _ in found], np.vstack([row for _, row in found])) for query, found in rows.items()
+        }
+        return Metrics(times, STEP, series, {}, float(times[-1]) - 1.0)
+
+    def chunk(self, *_: Any) -> Metrics:
+        return Metrics(np.empty(0), STEP, {}, {}, None)
+
+    def close(self) -> None:
+        pass
+
+    def _id(self, pod: str) -> str:
+        return f"/k8s/{self.namespace}/{pod}/app"
+
+
+class _NoPromQL:
+    def want(self, *_: Any) -> None:
+        pass
+
+    def take(self) -> tuple[dict[Any, Any], dict[Any, Any]]:
+        return {}, {}
+
+    def close(self) -> None:
+        pass
+
+
+class Crash(BaseException):
+    """The process is gone: nothing of it runs any further."""
+
+
+@dataclass
+class CrashingKube:
+    """The real API server, reached until the ``at``-th write (from 1); ``after``: that write still took effect."""
+
+    kube: Kube
+    at: int | None = None
+    after: bool = False
+    writes: list[str] = field(default_factory=list)
+    counting: bool = False
+
+    def request(self, method: str, path: str, **kwargs: Any) -> Any:
+        if method == "GET" or not self.counting:
+            return self.kube.request(method, path, **kwargs)
+        self.writes.append(f"{method} {path.split('/namespaces/')[-1]}")
+        crash = len(self.writes) == self.at
+        if crash and not self.after:
+            raise Crash
+        answer = self.kube.request(method, path, **kwargs)
+        if crash:
+            raise Crash
+        return answer
+
+    def list(self, *args: Any, **kwargs: Any) -> Any:
+        return self.kube.list(*args, **kwargs)
+
+
+class Simulation:
+    """A chain of engines over one simulated time; ``run`` starts a new one after each crash."""
+
+    def __init__(self, kube: Kube, script: Script, start: float) -> None:
+        self.kube = kube
+        self.script = script
+        self.now = start
+        self.crashing = CrashingKube(kube)
+        self.crashes = 0
+        self.engine: Engine | None = None
+        self.cache: Cache | None = None
+        self.allowed = True
+
+    def start(self) -> Engine:
+        """A new process: empty memory, caches listed anew."""
+        self.cache = Cache()
+        writer = Writer(self.crashing, allowed=lambda: self.allowed, pace=1e6)  # type: ignore[arg-type]
+        stores = Stores(self.kube, "appstatus", opener=lambda endpoint, step, now: self._store(now))
+        config = Config("appstatus", "test", AgentSettings("", "appstatus"))
+        self.engine = Engine(config, self.cache, stores, writer, OperatorMetrics("test", ""))
+        return self.engine
+
+    def _store(self, now: float) -> Store:
+        ledger, promql = Ledger(STEP, now), _NoPromQL()
+        return Store(self.script, promql, ledger, _NoBackfill())  # type: ignore[arg-type]
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now += STEP
+            engine = self.engine or self.start()
+            assert self.cache is not None
+            for plural in self.cache.resources:
+                self.cache.fill(self.kube, plural)
+            try:
+                engine.cycle(self.now)
+            except Crash:
+                self.crashes += 1
+                self.engine = None
+                self.crashing.at = None
+
+
+class _NoBackfill:
+    def tick(self, *_: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+__all__ = ["Crash", "Edge", "Script", "Simulation"]

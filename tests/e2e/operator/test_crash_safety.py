@@ -1,0 +1,131 @@
+"""The operator dies at every single write of an incident's life, on a real API server, in simulated time: each Event comes once.
+
+The shop fails a little (slow burn), then totally (escalation), then recovers. The first run counts the writes; every other run
+crashes before or after one of them and goes on with a new process.
+"""
+
+import itertools
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import objects
+import pytest
+from appstatus.crds import apply_crds
+from appstatus.kube import Kube, own_path, path
+from simulated import Edge, Script, Simulation
+
+pytestmark = pytest.mark.timeout(900)
+
+CRDS = Path(__file__).parents[3] / "crds"
+PODS = {f"{name}-6c8d9f7b5-bcdfg": ip for name, ip in objects.APPS.items()}
+FRONTEND, CHECKOUT, CATALOG = PODS
+MINUTE = 60.0
+_number = itertools.count(1)
+
+# Short windows, so that one life of an incident is a few dozen cycles.
+SLO = {
+    "objective": "99",
+    "window": "1h",
+    "indicator": {"availability": {}},
+    "alerting": {
+        "tiers": [
+            {"name": "quick", "short": "2m", "long": "5m", "budget": "50", "severity": "Page"},
+            {"name": "slow", "short": "2m", "long": "10m", "budget": "20", "severity": "Ticket"},
+        ]
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def kube(api_server):
+    found = Kube.connect(str(api_server.kubeconfig))
+    assert apply_crds(found, CRDS) == 0
+    objects.namespace(found, "appstatus")
+    objects.node(found)
+    return found
+
+
+class Life:
+    """One shop in a namespace of its own, from healthy to recovered."""
+
+    def __init__(self, kube: Kube) -> None:
+        self.kube = kube
+        self.namespace = f"life-{next(_number)}"
+        objects.namespace(kube, self.namespace)
+        for name, ip in objects.APPS.items():
+            objects.deployment(kube, name, ip, self.namespace)
+        project = {"prometheus": {"url": "http://unused", "step": "30s"}, "namespaces": {"include": [self.namespace]}}
+        project["defaults"] = {"slos": {"availability": {"enabled": False}, "latency": {"enabled": False}}}
+        project["nodeAgent"] = {"enabled": False}
+        objects.create(kube, own_path("projects"), _custom("Project", self.namespace, project))
+        for name in ("frontend", "checkout"):
+            spec = {**SLO, "targetRef": {"kind": "Deployment", "name": name}}
+            objects.create(kube, own_path("slos", self.namespace), _custom("SLO", name, spec))
+        # Whole minutes: the incident's id follows from when it opened.
+        self.start = time.time() // MINUTE * MINUTE
+        edges = [Edge(None, FRONTEND, bad=self.bad), Edge(FRONTEND, CHECKOUT, bad=self.bad), Edge(FRONTEND, CATALOG)]
+        self.simulation = Simulation(kube, Script(self.namespace, PODS, edges), self.start)
+
+    def bad(self, times: np.ndarray) -> np.ndarray:
+        at = times - self.start
+        return np.select([at <= 2 * MINUTE, at <= 8 * MINUTE, at <= 11 * MINUTE], [0.0, 0.05, 1.0], 0.0)
+
+    def live(self, crash_at: int | None = None, after: bool = False) -> None:
+        self.simulation.run(2 * MINUTE)
+        self.simulation.crashing.counting = True
+        self.simulation.crashing.at, self.simulation.crashing.after = crash_at, after
+        self.simulation.run(17 * MINUTE)
+
+    @property
+    def writes(self) -> list[str]:
+        return self.simulation.crashing.writes
+
+    def events(self) -> Counter[tuple[str, str, str]]:
+        found = self.kube.list(path("v1", "events", self.namespace))
+        return Counter((event["involvedObject"]["name"], event["type"], event["reason"]) for event in found)
+
+    def end(self) -> None:
+        self.kube.request("DELETE", own_path("projects", name=self.namespace))
+
+
+def _custom(kind: str, name: str, spec: dict) -> dict:
+    return {"apiVersion": "appstatus.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(kube):
+    life = Life(kube)
+    life.live()
+    yield life
+    life.end()
+
+
+def test_without_a_crash_one_incident_tells_its_life_once(undisturbed):
+    events = undisturbed.events()
+    warnings = {key: count for key, count in events.items() if key[1] == "Warning"}
+    assert set(events.values()) == {1}, events
+    assert {reason for _, _, reason in warnings} == {"SLOSlowBurn", "SLOFastBurn"}, events
+    assert len({app for app, _, _ in warnings}) == 1, "one outage, one application that carries the alert"
+    assert sum(reason == "SLORecovered" for _, _, reason in events) == 1
+    assert sum(reason == "SLOAffected" for _, _, reason in events) == 1
+
+
+def test_a_crash_at_any_write_changes_no_event(kube, undisturbed):
+    expected = undisturbed.events()
+    wrong = []
+    points = [(at, after) for at in range(1, len(undisturbed.writes) + 1) for after in (False, True)]
+    for at, after in points:
+        life = Life(kube)
+        life.live(at, after)
+        assert life.simulation.crashes == 1, f"no write number {at}"
+        events = life.events()
+        if events != expected:
+            wrong.append(
+                f"{'after' if after else 'before'} write {at} ({undisturbed.writes[at - 1]}): "
+                f"too many {events - expected}, missing {expected - events}"
+            )
+        life.end()
+    print(f"\n{len(points)} crash points, {len(wrong)} wrong")
+    assert not wrong, "\n".join(wrong)
