@@ -13,6 +13,7 @@ from appstatus.api.tiers import default_tiers
 
 BAD_STATUSES = frozenset({"5xx", "failed"})
 MIN_BAD_EVENTS = 10
+RESERVED_TIER = "outage"  # how status names the outage check among the tiers
 _SEVERITIES: dict[str, Any] = {"Page": "page", "Ticket": "ticket"}
 
 
@@ -104,8 +105,12 @@ def _tiers(alerting: Fields, window: float) -> tuple[Tier, ...]:
         if not 0 < short < long:
             part.problem("short", "must be shorter than long, and both must be set")
             continue
+        name = part.required("name")
+        if name == RESERVED_TIER or any(name == tier.name for tier in found):
+            part.problem("name", f'is "{name}", which another tier has already')
+            continue
         severity = part.choice("severity", tuple(_SEVERITIES), "Page")
-        found.append(Tier(part.required("name"), short, long, percent / 100, _SEVERITIES[severity]))
+        found.append(Tier(name, short, long, percent / 100, _SEVERITIES[severity]))
     return tuple(found)
 
 

@@ -98,6 +98,12 @@ CASES: tuple[Case, ...] = (
         ("spec.alerting.tiers[0].short", "tier fast has short 2h and long 1h", "shorter than long"),
     ),
     Case(
+        "SLO.spec.alerting.tiers[].name#0",
+        "spec.alerting",
+        {"tiers": [_TIER | {"name": "outage"}]},
+        ("spec.alerting.tiers[0].name", 'the name is "outage"', "any other name"),
+    ),
+    Case(
         "SLO.spec.alerting.tiers[].short#0",
         "spec.alerting",
         {"tiers": [_TIER | {"short": "five"}]},
