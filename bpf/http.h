@@ -24,7 +24,7 @@ enum http_state {
 #define CHUNK 960
 #define CHUNK_PEEK 64 /* at the size of a chunk: its data needs no reading */
 #define BYTES (CARRY + CHUNK)
-#define STEPS 64 /* in a run */
+#define STEPS 40 /* in a run */
 #define SCAN 6 /* words looked at in a step */
 
 struct message_key {

@@ -5,8 +5,12 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* skb->cb, kept over tail calls */
-enum { CB_OFFSET, CB_FLAGS, CB_RUNS, CB_COST_LOW, CB_COST_HIGH };
+/* What a run hands to the next one over a tail call, in skb->cb. */
+struct run {
+	__u64 cost; /* begin of the measured time, or 0 */
+	__u32 offset; /* of the bytes to read next */
+	__u32 ends; /* FIN or RST, if it ends the connection after these bytes */
+};
 
 enum parser { PARSER_END, PARSER_HTTP_REQUEST, PARSER_HTTP_RESPONSE, PARSERS };
 
@@ -32,9 +36,21 @@ TABLE(parsers_out, [PARSER_END] = (void *)end_out, [PARSER_HTTP_REQUEST] = (void
 
 #define PASS 1
 
-static __always_inline __u64 kept_cost(struct __sk_buff *skb)
+static __always_inline struct run kept(struct __sk_buff *skb)
 {
-	return skb->cb[CB_COST_LOW] | (__u64)skb->cb[CB_COST_HIGH] << 32;
+	struct run run = { .offset = skb->cb[0], .ends = skb->cb[1], .cost = skb->cb[2] | (__u64)skb->cb[3] << 32 };
+
+	return run;
+}
+
+/* Returns only if the kernel allows no further call in a row (33), or the table is empty. */
+static __always_inline void call(struct __sk_buff *skb, void *table, __u32 parser, const struct run *run)
+{
+	skb->cb[0] = run->offset;
+	skb->cb[1] = run->ends;
+	skb->cb[2] = run->cost;
+	skb->cb[3] = run->cost >> 32;
+	bpf_tail_call(skb, table, parser);
 }
 
 static __always_inline int leave(struct __sk_buff *skb, bool egress, __u64 cost)
@@ -52,13 +68,13 @@ static __always_inline struct bpf_sock *sock_of(struct __sk_buff *skb)
 }
 
 /* Its state, as the first program has found or made it. */
-static __always_inline struct conn *conn_of(struct __sk_buff *skb, struct bpf_sock *sk, bool egress)
+static __always_inline struct conn *conn_of(struct __sk_buff *skb, struct bpf_sock *sk, bool maybe_early)
 {
-	if (unlikely(!egress && sk->state == TCP_LISTEN)) {
+	if (maybe_early && unlikely(sk->state == TCP_LISTEN)) {
 		struct packet packet;
 		struct tuple tuple;
 
-		if (!read_packet(skb, &packet) || !tuple_of_packet(skb, &packet, egress, &tuple))
+		if (!read_packet(skb, &packet) || !tuple_of_packet(skb, &packet, false, &tuple))
 			return 0;
 		return bpf_map_lookup_elem(&early, &tuple);
 	}
@@ -67,69 +83,75 @@ static __always_inline struct conn *conn_of(struct __sk_buff *skb, struct bpf_so
 
 /* ---- programs of the table ---- */
 
-static __always_inline int http(struct __sk_buff *skb, void *table, bool egress, bool request)
+/* Reads on from run->offset. What is left for another run goes through the table, as does the connection's end. */
+static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, void *table, bool egress,
+				bool request, struct run *run)
 {
-	struct bpf_sock *sk = sock_of(skb);
-	struct conn *conn = sk ? conn_of(skb, sk, egress) : 0;
-	struct scratch *scratch;
-	struct stream *stream;
+	struct stream *stream = &conn->stream[egress];
+	struct scratch *scratch = claim();
 	struct tuple tuple;
+	__u32 more;
 
-	if (!conn)
-		return leave(skb, egress, kept_cost(skb));
-	stream = &conn->stream[egress];
-	scratch = claim();
 	if (!scratch) {
 		count(UNPARSED_BUSY);
 		stream->state = STREAM_LOST;
 		stream->flags |= STREAM_GAP;
-		return leave(skb, egress, kept_cost(skb));
+		return leave(skb, egress, run->cost);
 	}
-	scratch->reading.offset = skb->cb[CB_OFFSET];
+	scratch->reading.offset = run->offset;
 	if (request) {
 		http_request_run(skb, conn, stream, scratch, egress);
 	} else {
 		tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
 		http_response_run(skb, conn, stream, scratch, &tuple, egress);
 	}
-	skb->cb[CB_OFFSET] = scratch->reading.offset;
-	if (scratch->reading.more) {
-		add(&scratch->busy, -1);
-		bpf_tail_call(skb, table, request ? PARSER_HTTP_REQUEST : PARSER_HTTP_RESPONSE);
-		/* The kernel allows 33 in a row. */
+	run->offset = scratch->reading.offset;
+	more = scratch->reading.more;
+	add(&scratch->busy, -1);
+	if (unlikely(more)) {
+		call(skb, table, request ? PARSER_HTTP_REQUEST : PARSER_HTTP_RESPONSE, run);
 		count(UNPARSED_SEGMENT);
 		stream->state = STREAM_LOST;
 		stream->flags |= STREAM_GAP;
-	} else {
-		add(&scratch->busy, -1);
 	}
-	if (skb->cb[CB_FLAGS])
-		bpf_tail_call(skb, table, PARSER_END);
-	return leave(skb, egress, kept_cost(skb));
+	if (unlikely(run->ends))
+		call(skb, table, PARSER_END, run);
+	return leave(skb, egress, run->cost);
+}
+
+static __always_inline int http_again(struct __sk_buff *skb, void *table, bool egress, bool request)
+{
+	struct bpf_sock *sk = sock_of(skb);
+	struct conn *conn = sk ? conn_of(skb, sk, !egress && request) : 0;
+	struct run run = kept(skb);
+
+	if (!conn)
+		return leave(skb, egress, run.cost);
+	return http(skb, sk, conn, table, egress, request, &run);
 }
 
 SEC("cgroup_skb/ingress")
 int http_request_in(struct __sk_buff *skb)
 {
-	return http(skb, &parsers_in, false, true);
+	return http_again(skb, &parsers_in, false, true);
 }
 
 SEC("cgroup_skb/egress")
 int http_request_out(struct __sk_buff *skb)
 {
-	return http(skb, &parsers_out, true, true);
+	return http_again(skb, &parsers_out, true, true);
 }
 
 SEC("cgroup_skb/ingress")
 int http_response_in(struct __sk_buff *skb)
 {
-	return http(skb, &parsers_in, false, false);
+	return http_again(skb, &parsers_in, false, false);
 }
 
 SEC("cgroup_skb/egress")
 int http_response_out(struct __sk_buff *skb)
 {
-	return http(skb, &parsers_out, true, false);
+	return http_again(skb, &parsers_out, true, false);
 }
 
 /* The connection ends here: by RST, or by the FIN of the side that owes answers (a client's FIN alone may be a half-close).
@@ -138,17 +160,18 @@ static __always_inline int end(struct __sk_buff *skb, bool egress)
 {
 	struct bpf_sock *sk = sock_of(skb);
 	struct conn *conn = sk ? bpf_sk_storage_get(&sockets, sk, 0, 0) : 0;
+	struct run run = kept(skb);
 	struct tuple tuple;
 	__u32 pending;
 
 	if (!conn)
-		return leave(skb, egress, kept_cost(skb));
+		return leave(skb, egress, run.cost);
 	pending = conn->pushed - conn->popped;
-	if (pending && (skb->cb[CB_FLAGS] & FLAG_RST ? !(egress && sk->state == TCP_CLOSE) : conn->requests != egress)) {
+	if (pending && (run.ends & FLAG_RST ? !(egress && sk->state == TCP_CLOSE) : conn->requests != egress)) {
 		tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
-		requests_end(conn, &tuple, pending, skb->cb[CB_FLAGS] & FLAG_RST ? STATUS_RESET : STATUS_CLOSED);
+		requests_end(conn, &tuple, pending, run.ends & FLAG_RST ? STATUS_RESET : STATUS_CLOSED);
 	}
-	return leave(skb, egress, kept_cost(skb));
+	return leave(skb, egress, run.cost);
 }
 
 SEC("cgroup_skb/ingress")
@@ -225,52 +248,61 @@ static __always_inline void dns(struct __sk_buff *skb, const struct packet *pack
 
 /* ---- the taps ---- */
 
+static __always_inline void begin(struct conn *conn, struct bpf_sock *sk, const struct tuple *tuple)
+{
+	conn->id = bpf_get_prandom_u32();
+	conn->lookups = 8;
+	conn->owner = owner_of(sk, tuple);
+	conn->peer = peer_of(tuple);
+}
+
+/* For payload that reaches a listener. */
+static __always_inline struct conn *early_conn(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet)
+{
+	struct conn fresh = { .fresh = 1 };
+	struct tuple tuple;
+	struct conn *conn;
+
+	if (!tuple_of_packet(skb, packet, false, &tuple))
+		return 0;
+	conn = bpf_map_lookup_elem(&early, &tuple);
+	/* else an old connection's, whose child never came */
+	if (conn && (__u32)(packet->seq - conn->stream[0].seq + (1 << 20)) < 2 << 20)
+		return conn;
+	begin(&fresh, sk, &tuple);
+	bpf_map_update_elem(&early, &tuple, &fresh, BPF_ANY);
+	return bpf_map_lookup_elem(&early, &tuple);
+}
+
 static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet,
 					     bool egress)
 {
-	struct conn fresh = { .id = bpf_get_prandom_u32(), .lookups = 8 };
-	bool listening = !egress && sk->state == TCP_LISTEN;
+	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
 	struct tuple tuple, header;
+	struct conn fresh = {};
 	struct conn *conn;
 
-	if (listening) {
-		if (!tuple_of_packet(skb, packet, egress, &tuple))
-			return 0;
-		conn = bpf_map_lookup_elem(&early, &tuple);
-		/* an old connection's, whose child never came */
-		if (conn && (__u32)(packet->seq - conn->stream[0].seq + (1 << 20)) < 2 << 20)
-			return conn;
-		fresh.fresh = 1;
-	} else {
-		struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+	tuple_of_socket(sk, packet->ipv6, &tuple);
+	conn = bpf_map_lookup_elem(&early, &tuple);
+	if (conn) {
+		__u32 seq = egress ? packet->ack : packet->seq, ahead = seq - conn->stream[0].seq + (1 << 20);
+		struct conn *adopted = 0;
 
-		tuple_of_socket(sk, packet->ipv6, &tuple);
-		conn = bpf_map_lookup_elem(&early, &tuple);
-		if (conn) {
-			__u32 seq = egress ? packet->ack : packet->seq, ahead = seq - conn->stream[0].seq + (1 << 20);
-			struct conn *adopted = 0;
-
-			if (ahead < 2 << 20)
-				adopted = bpf_sk_storage_get(&sockets, sk, conn, BPF_SK_STORAGE_GET_F_CREATE);
-			bpf_map_delete_elem(&early, &tuple);
-			if (adopted)
-				return adopted;
-		}
-		if (!packet->length)
-			return 0;
-		fresh.fresh = tcp && !tcp->bytes_received && tcp->bytes_acked <= 1;
+		if (ahead < 2 << 20)
+			adopted = bpf_sk_storage_get(&sockets, sk, conn, BPF_SK_STORAGE_GET_F_CREATE);
+		bpf_map_delete_elem(&early, &tuple);
+		if (adopted)
+			return adopted;
 	}
-	fresh.owner = owner_of(sk, &tuple);
-	fresh.peer = peer_of(&tuple);
+	if (!packet->length)
+		return 0;
+	begin(&fresh, sk, &tuple);
+	fresh.fresh = tcp && !tcp->bytes_received && tcp->bytes_acked <= 1;
 	/* On the host network the header already carries the backend while the socket keeps the service's address. */
 	if (egress && tuple_of_packet(skb, packet, egress, &header) &&
 	    (!same(&header.remote, &tuple.remote) || header.remote_port != tuple.remote_port)) {
 		fresh.actual = header.remote;
 		fresh.actual_port = header.remote_port;
-	}
-	if (listening) {
-		bpf_map_update_elem(&early, &tuple, &fresh, BPF_ANY);
-		return bpf_map_lookup_elem(&early, &tuple);
 	}
 	conn = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!conn)
@@ -331,14 +363,69 @@ static __always_inline bool in_order(struct stream *stream, struct packet *packe
 	return true;
 }
 
+/* A packet of a connection that may speak HTTP. `known`: its state is socket storage, and the parser runs right here; else
+ * through the table, as the verifier would have to go through it twice. */
+static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct packet *packet,
+				   void *table, bool egress, bool known, __u64 cost)
+{
+	struct stream *stream = &conn->stream[egress];
+	struct run run = { .cost = cost };
+	bool turn, request, ends;
+
+	/* A FIN counts once everything before it has been seen. */
+	ends = packet->flags & FLAG_RST ||
+	       (packet->flags & FLAG_FIN && (!packet->length || packet->seq + packet->length == stream->seq ||
+					     packet->seq == stream->seq) && !((__s32)(packet->seq - stream->seq) > 0));
+	if (ends)
+		run.ends = packet->flags & (FLAG_FIN | FLAG_RST);
+	if (!packet->length || !in_order(stream, packet))
+		goto over;
+	turn = conn->last != egress + 1;
+	if (turn)
+		conn->last = egress + 1;
+	if (conn->protocol == PROTOCOL_UNKNOWN) {
+		if ((!turn && !conn->fresh) || !recognise(skb, conn, packet, egress))
+			goto over;
+	}
+	request = conn->requests == egress;
+	/* Answered before its body was sent, and the client has heard it: the body may never come. */
+	if (unlikely(stream->state == STREAM_BODY && turn && request && conn->pushed == conn->popped))
+		stream->state = STREAM_LOST;
+	if (stream->state == STREAM_REST || conn->tunnel || (stream->state == STREAM_LOST && !turn))
+		goto over;
+	if (stream->state == STREAM_BODY || stream->state == STREAM_PART) {
+		if (packet->length < stream->left) {
+			stream->left -= packet->length;
+			goto over;
+		}
+		packet->payload += stream->left;
+		packet->length -= stream->left;
+		stream->left = 0;
+		if (request)
+			request_continues(conn, stream, bpf_ktime_get_ns(), 0);
+		stream->state = stream->state == STREAM_BODY ? STREAM_START : HTTP_CHUNK_SIZE;
+		if (!packet->length)
+			goto over;
+	}
+	run.offset = packet->payload;
+	if (known) {
+		if (request)
+			return http(skb, sk, conn, table, egress, true, &run);
+		return http(skb, sk, conn, table, egress, false, &run);
+	}
+	call(skb, table, PARSER_HTTP_REQUEST, &run);
+over:
+	if (unlikely(run.ends))
+		call(skb, table, PARSER_END, &run);
+	return leave(skb, egress, cost);
+}
+
 static __always_inline int tap(struct __sk_buff *skb, void *table, bool egress)
 {
 	__u64 cost = cost_begin();
 	struct packet packet;
-	struct stream *stream;
 	struct bpf_sock *sk;
 	struct conn *conn;
-	bool turn, ends;
 
 	if (!read_packet(skb, &packet))
 		return leave(skb, egress, cost);
@@ -349,12 +436,15 @@ static __always_inline int tap(struct __sk_buff *skb, void *table, bool egress)
 	}
 	if (!packet.length && !(packet.flags & (FLAG_FIN | FLAG_RST)))
 		return leave(skb, egress, cost);
-	sk = skb->sk;
+	sk = sock_of(skb);
 	if (!sk)
 		return leave(skb, egress, cost);
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return leave(skb, egress, cost);
+	if (!egress && unlikely(sk->state == TCP_LISTEN)) {
+		conn = packet.length ? early_conn(skb, sk, &packet) : 0;
+		if (!conn || conn->protocol == PROTOCOL_OTHER)
+			return leave(skb, egress, cost);
+		return segment(skb, sk, conn, &packet, table, egress, false, cost);
+	}
 	conn = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (unlikely(!conn)) {
 		conn = new_conn(skb, sk, &packet, egress);
@@ -363,49 +453,7 @@ static __always_inline int tap(struct __sk_buff *skb, void *table, bool egress)
 	}
 	if (conn->protocol == PROTOCOL_OTHER)
 		return leave(skb, egress, cost);
-
-	stream = &conn->stream[egress];
-	skb->cb[CB_COST_LOW] = cost;
-	skb->cb[CB_COST_HIGH] = cost >> 32;
-	/* A FIN counts once everything before it has been seen. */
-	ends = packet.flags & FLAG_RST ||
-	       (packet.flags & FLAG_FIN && (!packet.length || packet.seq + packet.length == stream->seq ||
-					    packet.seq == stream->seq) && !((__s32)(packet.seq - stream->seq) > 0));
-	skb->cb[CB_FLAGS] = ends ? packet.flags & (FLAG_FIN | FLAG_RST) : 0;
-	if (packet.length && in_order(stream, &packet)) {
-		turn = conn->last != egress + 1;
-		if (turn)
-			conn->last = egress + 1;
-		if (conn->protocol == PROTOCOL_UNKNOWN) {
-			if ((!turn && !conn->fresh) || !recognise(skb, conn, &packet, egress))
-				goto over;
-		}
-		/* Answered before its body was sent, and the client has heard it: the body may never come. */
-		if (unlikely(stream->state == STREAM_BODY && turn && conn->requests == egress && conn->pushed == conn->popped))
-			stream->state = STREAM_LOST;
-		if (stream->state == STREAM_REST || conn->tunnel || (stream->state == STREAM_LOST && !turn))
-			goto over;
-		if (stream->state == STREAM_BODY || stream->state == STREAM_PART) {
-			if (packet.length < stream->left) {
-				stream->left -= packet.length;
-				goto over;
-			}
-			packet.payload += stream->left;
-			packet.length -= stream->left;
-			stream->left = 0;
-			if (conn->requests == egress)
-				request_continues(conn, stream, bpf_ktime_get_ns(), 0);
-			stream->state = stream->state == STREAM_BODY ? STREAM_START : HTTP_CHUNK_SIZE;
-			if (!packet.length)
-				goto over;
-		}
-		skb->cb[CB_OFFSET] = packet.payload;
-		bpf_tail_call(skb, table, conn->requests == egress ? PARSER_HTTP_REQUEST : PARSER_HTTP_RESPONSE);
-	}
-over:
-	if (unlikely(ends))
-		bpf_tail_call(skb, table, PARSER_END);
-	return leave(skb, egress, cost);
+	return segment(skb, sk, conn, &packet, table, egress, true, cost);
 }
 
 SEC("cgroup_skb/ingress")
