@@ -11,7 +11,7 @@ from appstatus.diagnosis.flow import Flow, Mode, Source
 from appstatus.diagnosis.onset import Windows, windows
 from appstatus.diagnosis.opaque import blame
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
-from appstatus.diagnosis.signals import CHANGE_AFTER, CHANGE_BEFORE, LEAST_REFERENCE, Signals
+from appstatus.diagnosis.signals import LEAST_REFERENCE, Signals, change_before
 from appstatus.inspections.result import CheckResult
 from appstatus.model.series import F64
 from appstatus.model.world import BUCKETS, UNANSWERED, Application, World, add
@@ -156,10 +156,8 @@ def _dismissed(world: World, found: Windows, causes: list[Cause]) -> tuple[str, 
     for key, app in world.applications.items():
         if key in blamed:
             continue
-        near = [
-            c for c in app.changes if c.kind in ("rollout", "config") and -CHANGE_BEFORE <= c.time - found.onset <= CHANGE_AFTER
-        ]
-        if near:
-            minutes = (found.onset - near[-1].time) / 60
+        change = change_before(app, found.onset)
+        if change is not None:
+            minutes = (found.onset - change.time) / 60
             sentences.append(f"{key}: changed {max(0.0, minutes):.0f} min before, but carries none of the excess")
     return tuple(sorted(sentences)[:MOST_CAUSES])

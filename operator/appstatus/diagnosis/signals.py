@@ -12,6 +12,7 @@ import numpy as np
 from appstatus.diagnosis.excess import Accounts, Excess
 from appstatus.diagnosis.flow import Source
 from appstatus.diagnosis.result import Evidence
+from appstatus.model.facts import Change
 from appstatus.model.series import F64
 from appstatus.model.world import Application, Container, Instance, World, add
 
@@ -45,9 +46,9 @@ THRESHOLD = 3.0
 RELATIVE_FLOOR = 0.15
 LEAST_REFERENCE = 5
 LEAST_INCIDENT = 2
-# A change of the application this long before the onset can still have caused it (seconds).
-CHANGE_BEFORE = 1800.0
-CHANGE_AFTER = 30.0
+# A change shows within this time after its last new instance became ready, and not before it began (seconds).
+CHANGE_SHOWS = 300.0
+CLOCKS_DIFFER = 30.0
 EVENT_BEFORE = 120.0
 SURGE = 1.5
 BUSY_NODE = 0.85
@@ -185,11 +186,9 @@ class Signals:
             self.instance, self.node = instance.name, instance.node
 
     def _changes(self) -> None:
-        onset = self.windows.onset
-        for change in sorted(self.app.changes, key=lambda c: c.time, reverse=True):
-            if change.kind in ("rollout", "config") and onset - CHANGE_BEFORE <= change.time <= onset + CHANGE_AFTER:
-                self._note("rollout", change.what or self.app.key.name, None, change.time, "time")
-                return
+        change = change_before(self.app, self.windows.onset)
+        if change is not None:
+            self._note("rollout", change.what or self.app.key.name, None, change.time, "time")
 
     def _containers(self) -> Iterator[tuple[Instance, Container]]:
         for instance in self.app.instances.values():
@@ -267,6 +266,17 @@ class Signals:
         least = min(ratios)
         if least[0] >= SURGE:
             self._note("more-traffic", self.app.key.name, ratios[1][1], ratios[1][2], "req/s")
+
+
+def change_before(app: Application, onset: float) -> Change | None:
+    """The newest release or configuration change that can have shown at ``onset``."""
+    for change in sorted(app.changes, key=lambda c: c.time, reverse=True):
+        if change.kind not in ("rollout", "config"):
+            continue
+        ready = [i.ready_since for i in app.instances.values() if i.ready_since is not None and i.ready_since >= change.time]
+        if change.time - CLOCKS_DIFFER <= onset <= max([change.time, *ready]) + CHANGE_SHOWS:
+            return change
+    return None
 
 
 def requests(app: Application, times: int) -> F64:

@@ -54,7 +54,7 @@ def _latency(judge: Judge, connection: Connection) -> Item:
     before = mean[-judge.steps(REFERENCE) : -recent]
     before = before[~np.isnan(before)]
     if len(before) < judge.steps(LEAST_REFERENCE):
-        return Item(str(connection.upstream), nothing)
+        return Item(str(connection.upstream), nothing, unknown="less than 10 min to compare with")
     median = float(np.median(before))
     multiple = np.where(mean - median < LEAST_ADDED, np.minimum(1.0, mean / max(median, 1e-9)), mean / max(median, 1e-9))
     now = mean[~np.isnan(mean)][-1]

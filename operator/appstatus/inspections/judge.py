@@ -17,11 +17,15 @@ STALE = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to be judged (a container, a peer, a node): (T,) values in the check's unit; ``fact`` is told if it fails."""
+    """One thing to be judged (a container, a peer, a node): (T,) values in the check's unit.
+
+    ``fact`` is told if it fails, ``unknown`` if too little is known.
+    """
 
     name: str
     values: F64
     fact: str = ""
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Judge:
         window = self.recent(item.values, check.sustained_for)
         known = window[~np.isnan(window)]
         if 2 * len(known) < self.steps(check.sustained_for):
-            return Finding(item.name, False, None)
+            return Finding(item.name, False, None, fact=item.unknown)
         value = float(known.sum()) / len(known)
         if not _beyond(check, known, threshold).all():
             return Finding(item.name, False, value)
@@ -116,7 +120,8 @@ class Judge:
                 by,
             )
         if worst is None:
-            return CheckResult(check_id, check.area, "unknown", threshold=threshold, evidence="no fresh data", overridden_by=by)
+            reason = next((f.fact for f in findings if f.fact), "no fresh data")
+            return CheckResult(check_id, check.area, "unknown", threshold=threshold, evidence=reason, overridden_by=by)
         return CheckResult(check_id, check.area, "pass", worst.value, threshold, overridden_by=by)
 
     def _gap(self, check: Check) -> str:

@@ -52,11 +52,15 @@ def _leak(judge: Judge, name: str, container: Container) -> Finding:
     rss = judge.recent(container.memory_rss, BY_ID["MemoryLeakPercent"].sustained_for)
     times = judge.world.times[-len(rss) :]
     known = ~np.isnan(rss)
-    if known.sum() < LEAK_LEAST_POINTS or known.mean() < 0.8:
+    young = Finding(name, False, None, fact=f"less than {LEAK_LEAST_WINDOW / 60:.0f} min of its life are known")
+    if known.sum() < LEAK_LEAST_POINTS:
+        return young
+    first = int(np.argmax(known))
+    if known[first:].mean() < 0.8:
         return Finding(name, False, None)
     times, rss = _longest_run(times[known], rss[known])
     if len(rss) < LEAK_LEAST_POINTS or times[-1] - times[0] < LEAK_LEAST_WINDOW:
-        return Finding(name, False, None)
+        return young
     slope = _slope(times, rss)
     late = times >= times[-1] - max(0.25 * (times[-1] - times[0]), 900.0)
     limit = None if container.memory_limit is None else container.memory_limit[-1]

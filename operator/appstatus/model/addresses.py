@@ -50,6 +50,7 @@ class Addresses:
         self._pods = self._pods_by_ip(facts)
         self._nodes = {ip: node.name for node in facts.nodes.values() for ip in node.ips}
         self._listeners: dict[tuple[str, str], Owner] = {}
+        self._listens_on: dict[str, str] = {}  # pod's address -> node
         self._on_host: dict[tuple[str, str], Owner] = {}
         for owner, node, host_network, address in listens:
             ip, listened = split(address)
@@ -57,6 +58,7 @@ class Addresses:
                 self._on_host.setdefault((node, listened), owner)
             elif not _is_loopback(ip) and ip not in ("0.0.0.0", "::"):
                 self._listeners.setdefault((ip, listened), owner)
+                self._listens_on.setdefault(ip, node)
         self._fqdns: dict[str, str] = {}
         for ip, fqdn in sorted(fqdns, key=lambda pair: (len(pair[1]), pair[1]), reverse=True):
             self._fqdns[ip] = fqdn.rstrip(".")  # of several names the shortest, always the same one
@@ -94,6 +96,21 @@ class Addresses:
             return Upstream(AppKey("", EXTERNAL, OTHER), "")
         name = self._fqdns.get(host) or host
         return Upstream(AppKey("", EXTERNAL, f"{name}:{port}" if port else name), "")
+
+    def is_service(self, destination: str) -> bool:
+        """Whether the address that was dialled is that of a Service, not of one pod."""
+        return split(destination) in self._services
+
+    def node_of(self, destination: str) -> str | None:
+        """The node of the pod whose own address (or host port) this is; None for everything else."""
+        host, port = split(destination)
+        pod = self._pods.get(host)
+        if pod is not None:
+            return pod.node
+        owner = self._on_host.get((self._nodes.get(host, ""), port))
+        if owner is not None and owner.pod is not None:
+            return self._nodes[host]
+        return self._listens_on.get(host)
 
     def _instance(self, address: str) -> Upstream | None:
         host, port = split(address)

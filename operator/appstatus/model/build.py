@@ -12,6 +12,7 @@ from appstatus.api.scope import Scope
 from appstatus.model.addresses import Addresses
 from appstatus.model.facts import Facts, PodFact
 from appstatus.model.identity import CUSTOM, Identities, Owner
+from appstatus.model.probes import Probes
 from appstatus.model.rows import fold, increments
 from appstatus.model.series import F64, Metrics, Series
 from appstatus.model.traffic import connections, served
@@ -56,7 +57,8 @@ def build(facts: Facts, metrics: Metrics, grouping: Scope | None, now: float) ->
 
     _add_pods(application, applications, facts, identities)
     _add_containers(application, facts, metrics, owners, machines, identities)
-    made = connections(metrics, owners, _addresses(facts, metrics, identities, owners, machines))
+    addresses = _addresses(facts, metrics, identities, owners, machines)
+    made = connections(metrics, owners, machines, addresses, Probes(facts, addresses))
     for connection in made:
         application(connection.client).upstreams.append(connection)
         application(connection.upstream).downstreams.append(connection)
@@ -192,7 +194,7 @@ def _add_pods(
             node=pod.node,
             version=pod.version,
             ready=pod.ready,
-            obsolete=pod.deleted or pod.version != newest[pod.owner].version,
+            obsolete=pod.deleted or (not pod.ready and pod.version != newest[pod.owner].version),
             ready_since=pod.ready_since,
             containers={c.name: Container(c.name) for c in pod.containers},
             unready_since=None if pod.ready else (pod.unready_since or pod.created),

@@ -11,6 +11,7 @@ from appstatus.api.names import AppKey
 from appstatus.model.addresses import Addresses
 from appstatus.model.http import status_class
 from appstatus.model.identity import Owner
+from appstatus.model.probes import Probes
 from appstatus.model.queries import BY_ID
 from appstatus.model.rows import fold
 from appstatus.model.series import F64, Metrics, Series
@@ -37,8 +38,10 @@ _edge: Callable[[dict[str, str]], EdgeId] = itemgetter("machine_id", "container_
 _dialled: Callable[[dict[str, str]], tuple[str, str, str]] = itemgetter("machine_id", "container_id", "destination")
 
 
-def connections(metrics: Metrics, owners: dict[ContainerId, Owner], addresses: Addresses) -> list[Connection]:
-    """One per (client, upstream); calls of an application to itself are left out."""
+def connections(
+    metrics: Metrics, owners: dict[ContainerId, Owner], machines: dict[str, str], addresses: Addresses, probes: Probes
+) -> list[Connection]:
+    """One per (client, upstream); probes, scrapes and calls of an application to itself are left out."""
     times = len(metrics.times)
     made: dict[tuple[AppKey, AppKey], int] = {}
     edges: dict[EdgeId, int] = {}
@@ -48,6 +51,8 @@ def connections(metrics: Metrics, owners: dict[ContainerId, Owner], addresses: A
         owner = owners.get(key[:2])
         upstream = addresses.resolve(key[2], key[3]) if owner else None
         if owner is None or upstream is None or owner.app == upstream.app:
+            return -1
+        if probes.is_probe(owner, machines.get(key[0], key[0]), key[2]):
             return -1
         return made.setdefault((owner.app, upstream.app), len(made))
 

@@ -77,7 +77,7 @@ class Instance:
     node: str
     version: str
     ready: bool
-    obsolete: bool  # being deleted, or replaced by a newer version
+    obsolete: bool  # being deleted; or not ready and of an older version; or known only by what is left of its metrics
     ready_since: float | None
     containers: dict[str, Container] = field(default_factory=dict)
     unready_since: float | None = None

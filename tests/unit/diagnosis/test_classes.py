@@ -115,9 +115,15 @@ def test_slowness_after_a_rollout_is_a_bad_release() -> None:
     assert cause(shop(cart(container(cpu_usage=series(0.2, 1.5)), **rollout(60)))).klass == "bad-release"
 
 
-@pytest.mark.parametrize("before", [-120, 7200])
+@pytest.mark.parametrize("before", [-120, 700])
 def test_a_rollout_after_the_onset_or_long_before_is_none(before: float) -> None:
     assert cause(shop(cart(**rollout(before)), slow=None, failing=0.5)).klass == "error-burst"
+
+
+def test_a_slow_rollout_counts_from_its_last_new_instance_on() -> None:
+    slow = cart(**rollout(700))
+    slow.instances["cart-0"].ready_since = ONSET - 60
+    assert cause(shop(slow, slow=None, failing=0.5)).klass == "bad-release"
 
 
 def test_a_rollout_elsewhere_is_a_decoy_and_dismissed() -> None:

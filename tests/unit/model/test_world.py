@@ -74,10 +74,14 @@ def test_instances_that_are_gone_stay_as_obsolete_while_their_series_are_there()
     assert (gone.obsolete, gone.ready) == (True, False)
 
 
-def test_an_older_version_next_to_a_newer_one_is_obsolete() -> None:
-    old, new = pod("cart-1-aaaaa", CART, "10.1.0.1", version="1", created=1.0), pod("cart-2-bbbbb", CART, "10.1.0.2", version="2")
-    instances = made(facts([CART], [old, new])).applications[CART.key].instances
-    assert (instances[old.name].obsolete, instances[new.name].obsolete) == (True, False)
+def test_an_older_version_is_obsolete_once_it_is_not_ready_or_deleted() -> None:
+    """While a rollout is stuck the old version serves, and is judged."""
+    serving = pod("cart-1-bbbbb", CART, "10.1.0.1", version="1", created=1.0)
+    stopped = pod("cart-1-ccccc", CART, "10.1.0.2", version="1", created=1.0, ready=False)
+    leaving = pod("cart-1-ddddd", CART, "10.1.0.3", version="1", created=1.0, deleted=True)
+    starting = pod("cart-2-bbbbb", CART, "10.1.0.4", version="2", ready=False)
+    instances = made(facts([CART], [serving, stopped, leaving, starting])).applications[CART.key].instances
+    assert [instances[p.name].obsolete for p in (serving, stopped, leaving, starting)] == [False, True, True, False]
 
 
 def test_why_a_pod_is_not_ready_is_told() -> None:
@@ -135,6 +139,36 @@ def test_a_connection_adds_up_all_instances_of_both_sides() -> None:
     assert connection.traffic.requests["2xx"] == pytest.approx(12.0)
     assert connection.traffic.seconds == pytest.approx(0.5)
     assert world.applications[CART.key].upstreams == [connection] == world.applications[REDIS.key].downstreams
+
+
+KUBELET = {"machine_id": MACHINE, "container_id": "/system.slice/kubelet.service"}
+
+
+def clients(destination: str, client: dict[str, str], known: Facts = ALL) -> list[str]:
+    world = made(known, tcp_failed_connects=[(client | {"destination": destination}, 1.0)])
+    return [connection.client.name for connection in world.connections]
+
+
+def test_probes_of_the_kubelet_are_nobodys_requests() -> None:
+    assert clients("10.1.0.2:6379", KUBELET) == []
+
+
+def test_what_a_node_sends_to_services_or_to_other_nodes_is_kept() -> None:
+    assert clients("10.96.0.2:6379", KUBELET) == ["kubelet.service"]
+    assert clients("10.1.0.3:80", KUBELET) == ["kubelet.service"]
+
+
+def test_scrapes_are_nobodys_requests_but_other_calls_of_the_scraper_are() -> None:
+    scraper = deployment("metrics", kind="StatefulSet")
+    image = ContainerFact("main", "quay.io/prometheus/prometheus:v3")
+    known = facts(
+        [CART, REDIS, scraper],
+        [CART_A, REDIS_POD, pod("metrics-0", scraper, "10.1.0.9", containers=(image,))],
+        [service("redis", "10.96.0.2", 6379, [REDIS_POD])],
+    )
+    assert clients("10.1.0.2:6379", k8s("metrics-0"), known) == []
+    assert clients("10.96.0.2:6379", k8s("metrics-0"), known) == ["metrics"]
+    assert clients("10.1.0.2:6379", k8s(CART_A.name), known) == ["cart"]
 
 
 def test_calls_of_an_application_to_itself_are_left_out() -> None:
