@@ -52,6 +52,7 @@ class Agent:
         self.features = Features()
         self.registry = Registry(find_hierarchies(cgroup_root), LogNames(log_root))
         self._common = [("machine_id", machine_id())]
+        self._version = _version()
         self._traffic = Traffic(self._common, self.registry.label_of)
         self._names = Names()
         self._listeners = Listeners()
@@ -239,7 +240,7 @@ class Agent:
         with self._scrape_lock:
             began = time.perf_counter()
             page = Page(self._common)
-            page.add("node_agent_info", 1, [("version", _version())])
+            page.add("node_agent_info", 1, [("version", self._version)])
             add_node(page)
             add_containers(page, self.registry)
             self._add_network(page)

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,11 +115,13 @@ def _remove(folder: Path) -> None:
 class Agent:
     """`appstatus-agent` as the DaemonSet runs it: its capabilities and no others."""
 
-    def __init__(self, logs: Path, port: int, log: Path) -> None:
+    def __init__(self, logs: Path, port: int, log: Path, capabilities: str = CAPABILITIES, inside: Sequence[str] = ()) -> None:
+        """`inside` is put before the command line (`nsenter …`); its page is then fetched from there too."""
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
+        self._inside = list(inside)
         program = Path(sys.executable).parent / "appstatus-agent"
-        command = ["setpriv", "--inh-caps=-all", f"--bounding-set={CAPABILITIES}", str(program)]
+        command = [*inside, "setpriv", "--inh-caps=-all", f"--bounding-set={capabilities}", str(program)]
         began = time.monotonic()
         with log.open("w") as output:
             self.process = subprocess.Popen(
@@ -129,6 +131,12 @@ class Agent:
         self.start_seconds = time.monotonic() - began
 
     def page(self) -> str:
+        if self._inside:
+            fetch = "import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1]).read())"
+            done = subprocess.run(
+                [*self._inside, sys.executable, "-c", fetch, f"{self.url}/metrics"], capture_output=True, text=True
+            )
+            return done.stdout
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
             return answer.read().decode()
 
@@ -168,12 +176,12 @@ def find(page: str, metric: str, **labels: str) -> list[float]:
 
 
 @contextlib.contextmanager
-def node_with_agent(folder: Path, port: int) -> Iterator[tuple[Node, Agent]]:
-    """A fake node and a running agent; nothing is left behind."""
+def node_with_agent(folder: Path, port: int, **options) -> Iterator[tuple[Node, Agent]]:
+    """A fake node and a running agent (options as for `Agent`); nothing is left behind."""
     node = Node(folder / "log")
     agent = None
     try:
-        agent = Agent(node.logs, port, folder / "agent.log")
+        agent = Agent(node.logs, port, folder / "agent.log", **options)
         yield node, agent
     finally:
         if agent and agent.process.poll() is None:

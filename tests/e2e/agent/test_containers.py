@@ -132,6 +132,17 @@ def test_a_container_without_a_name_is_shown_as_what_it_is(running):
     assert agent.samples("appstatus_agent_containers", kind="unnamed")[0] >= 1
 
 
+def test_without_the_right_to_load_programs_it_says_so_once_and_shows_the_rest(tmp_path):
+    with node_with_agent(tmp_path, port=10394, capabilities="-all,+sys_ptrace,+dac_read_search") as (node, agent):
+        page = agent.page()
+        assert find(page, "appstatus_agent_feature", feature="kernel") == [0]
+        assert "capabilities" in next(line for line in page.splitlines() if 'feature="kernel"' in line)
+        start(node, agent, "plain", "sleep", "60", seconds=8)
+        assert agent.samples("container_resources_memory_rss_bytes", container_id=label("plain"))
+        sentences = [line for line in agent.log.read_text().splitlines() if "kernel is off" in line]
+        assert len(sentences) == 1
+
+
 def test_it_ends_cleanly_when_asked(tmp_path):
     with node_with_agent(tmp_path, port=10392) as (_, agent):
         assert agent.stop() == 0
