@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
 from appstatus.api.conditions import Condition, format_time, merge
 from appstatus.api.fields import Problem
 from appstatus.api.names import AppKey
@@ -18,6 +16,7 @@ from appstatus.report import checks as inspected
 from appstatus.report import incident as incidents
 from appstatus.report import objectives, text
 from appstatus.report.dependencies import dependencies
+from appstatus.report.size import shorten
 from appstatus.slo.status import SLOStatus
 
 Document = dict[str, Any]
@@ -92,7 +91,7 @@ def appstatus(
         document["incident"] = incidents.incident(part, found.affected)
     conditions = _conditions(found, state)
     document["conditions"] = merge(previous.get("conditions", ()), conditions, generation, now)
-    left_out = _shorten(document)
+    left_out = shorten(document, MAX_BYTES)
     if left_out:
         conditions = [_with_note(condition, left_out) for condition in conditions]
         document["conditions"] = merge(previous.get("conditions", ()), conditions, generation, now)
@@ -164,11 +163,11 @@ def _slos_met(statuses: Sequence[SLOStatus]) -> Condition:
     kind = AREAS["slo"]
     if unmet:
         return Condition(
-            kind, False, unmet[0].state, "; ".join(f"{status.objective.id}: {objectives.message(status)}" for status in unmet[:5])
+            kind, False, unmet[0].state, "; ".join(f"{status.objective.id}: {objectives.message(status)}" for status in unmet[:3])
         )
     if unknown:
         return Condition(
-            kind, None, unknown[0].state, "; ".join(f"{status.objective.id}: {status.reason}" for status in unknown[:5])
+            kind, None, unknown[0].state, "; ".join(f"{status.objective.id}: {status.reason}" for status in unknown[:3])
         )
     return Condition(kind, True, "AllMet", f"met: {text.names([status.objective.id for status in statuses], 8)}")
 
@@ -189,44 +188,3 @@ def _with_note(condition: Condition, left_out: str) -> Condition:
     if condition.type != "Healthy":
         return condition
     return Condition(condition.type, condition.status, condition.reason, f"{condition.message} (left out for size: {left_out})")
-
-
-def _shorten(document: Document) -> str:
-    """Leaves out the least important until the document fits; what and how many. The open incident and the verdicts stay."""
-    left_out: dict[str, int] = {}
-
-    def size() -> int:
-        return len(orjson.dumps(document)) + 100
-
-    def drop(what: str, items: list[Any]) -> None:
-        items.pop()
-        left_out[what] = left_out.get(what, 0) + 1
-
-    failing: list[Document] = document["inspections"]["failing"]
-    while size() > MAX_BYTES:
-        diagnosis: Document = document.get("incident", {}).get("diagnosis", {})
-        longest = max(failing, key=lambda entry: len(entry.get("instances", ())), default={})
-        if len(document["dependencies"]) > 10:
-            drop("dependencies", document["dependencies"])
-        elif len(longest.get("instances", ())) > 3:
-            drop("instances of failing checks", longest["instances"])
-        elif len(document["history"]) > 3:
-            drop("past incidents", document["history"])
-        elif diagnosis.get("dismissed"):
-            drop("dismissed causes", diagnosis["dismissed"])
-        elif document["dependencies"]:
-            drop("dependencies", document["dependencies"])
-        elif len(diagnosis.get("causes", ())) > 1:
-            drop("further causes", diagnosis["causes"])
-        elif len(document.get("incident", {}).get("affected", ())) > 5:
-            drop("affected applications", document["incident"]["affected"])
-        elif any("evidence" in entry for entry in failing):
-            del next(entry for entry in reversed(failing) if "evidence" in entry)["evidence"]
-            left_out["evidence of failing checks"] = left_out.get("evidence of failing checks", 0) + 1
-        elif len(document["slos"]) > 4:
-            drop("SLOs", document["slos"])
-        elif document["history"]:
-            drop("past incidents", document["history"])
-        else:
-            break
-    return ", ".join(f"{count} {what}" for what, count in left_out.items())

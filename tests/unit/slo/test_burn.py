@@ -1,5 +1,7 @@
 """When tiers fire: against the closed form, and never where they must not."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from appstatus.api.objective import Outage, Tier
@@ -265,7 +267,7 @@ def test_counters_for_the_next_leader_never_decrease_and_lose_nothing():
     for _ in range(50):
         line.cycle(2)
         seen.append(line.ledger.cumulative([line.objective])[0])
-    assert all(later.total >= earlier.total for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later.total >= earlier.total for earlier, later in pairwise(seen))
     assert seen[-1].total - before.total == pytest.approx(100 * STEP * 10, rel=1e-5)
     assert seen[-1].good - before.good == pytest.approx(100 * STEP * 9, rel=1e-5)
 
