@@ -42,6 +42,7 @@ IDLE_SECONDS = 1.0
 BATCH_SECONDS = 0.05  # events are taken this often at most, so that a storm of them costs little
 SWEEP_SECONDS = 5.0
 EXPIRE_SECONDS = 60.0
+SILENCE_SECONDS = 60.0
 DELAY_SHARE = 0.005  # of one CPU, that reading the threads' CPU delay may take
 
 
@@ -63,7 +64,7 @@ class Agent:
         self._kernel_lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake = os.eventfd(0)
-        self._beat = time.monotonic()
+        self._beats = dict.fromkeys(("main", "timer"), time.monotonic())
         self._walk_wanted = True
         self._check_sources()
         self._networks = networks(self._cluster_cidrs)
@@ -117,7 +118,7 @@ class Agent:
         while not self._stopping.is_set():
             soon = self._walk_wanted or self.registry.pending or self.registry.strangers
             poller.poll(1000 * (NAME_RETRY_SECONDS if soon else IDLE_SECONDS))
-            now = self._beat = time.monotonic()
+            now = self._beats["main"] = time.monotonic()
             if self._kernel:
                 with self._kernel_lock:
                     new = self._kernel.events()
@@ -217,7 +218,7 @@ class Agent:
     def _keep_time(self) -> None:
         next_delay = next_expiry = 0.0
         while not self._stopping.wait(SWEEP_SECONDS):
-            now = time.monotonic()
+            now = self._beats["timer"] = time.monotonic()
             with self._kernel_lock:
                 if self._kernel:
                     self._kernel.sweep()
@@ -232,9 +233,10 @@ class Agent:
     # any thread
 
     def healthy(self) -> str:
-        """"" or what is wrong."""
-        silent = time.monotonic() - self._beat
-        return f"the main loop has not run for {silent:.0f} s\n" if silent > 30 else ""
+        """"" or what is wrong: a thread that ended or hangs is not repaired from inside, the kubelet starts us again."""
+        now = time.monotonic()
+        silent = {name: now - beat for name, beat in self._beats.items() if now - beat > SILENCE_SECONDS}
+        return "".join(f"thread {name} has not run for {seconds:.0f} s\n" for name, seconds in silent.items())
 
     def scrape(self) -> str:
         with self._scrape_lock:
@@ -270,7 +272,8 @@ class Agent:
         lost = {**counters.events_lost, "conntrack": self._translator.lost if self._translator else 0}
         for source, count in lost.items():
             page.add("appstatus_agent_events_lost_total", count, [("source", source)])
-        for name, count in counters.map_full.items():
+        refused = {"nat": self._translator.refused if self._translator else 0}
+        for name, count in {**counters.map_full, **refused}.items():
             page.add("appstatus_agent_map_full_total", count, [("map", name)])
         for name, count in counters.map_entries.items():
             page.add("appstatus_agent_map_entries", count, [("map", name)])

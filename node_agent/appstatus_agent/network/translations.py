@@ -1,5 +1,6 @@
 """Keeps the kernel side told which pod really answers behind a Service's address."""
 
+import errno
 import ipaddress
 import select
 import threading
@@ -22,7 +23,8 @@ class Translator:
 
     def __init__(self, features: Features, set_nat: Callable[[Endpoint, Endpoint, Endpoint], None],
                  forget_nat: Callable[[Endpoint, Endpoint], None]) -> None:
-        self.lost = 0
+        self.lost = 0  # overflows of the socket, each followed by a new dump
+        self.refused = 0  # translations that found the kernel's map full
         self._features = features
         self._set = set_nat
         self._forget = forget_nat
@@ -65,8 +67,13 @@ class Translator:
         for translation in translations:
             if translation.ended:
                 self._forget(_endpoint(translation.source), _endpoint(translation.dialled))
-            else:
+                continue
+            try:
                 self._set(*map(_endpoint, (translation.source, translation.dialled, translation.actual)))
+            except OSError as error:
+                if error.errno != errno.E2BIG:
+                    raise
+                self.refused += 1
 
 
 def _endpoint(address: conntrack.Address) -> Endpoint:
