@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
+import json
 import sys
 import time
 from pathlib import Path
@@ -20,6 +22,8 @@ import users
 from rollout import pending
 
 MANIFESTS = Path(__file__).with_name("manifests")
+IMAGES = Path(__file__).with_name("images")
+SOURCES = "shop.appstatus.dev/image-sources"
 LOCAL_PREFIX = "localhost/shop-"
 KINDS = "deployments,statefulsets,daemonsets"
 POLL_SECONDS = 2.0
@@ -39,7 +43,7 @@ def wait(timeout: float) -> float:
     """Wait until every workload is rolled out and users are served; seconds it took. NotReady after `timeout` seconds."""
     started, told = time.monotonic(), ""
     while True:
-        workloads = kubectl.get(KINDS)["items"]
+        workloads = kubectl.items(KINDS)
         lacking = pending(workloads) if workloads else {"everything": "not deployed"}
         waited = time.monotonic() - started
         if not lacking:
@@ -69,10 +73,24 @@ def served() -> bool:
     return False
 
 
+def sources() -> str:
+    """A hash of what the images are built from: their tag never changes."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in IMAGES.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        total.update(f"{path.relative_to(IMAGES)}\0".encode() + path.read_bytes())
+    return total.hexdigest()[:16]
+
+
 def up(image_prefix: str, timeout: float) -> None:
     kubectl.run("apply", "--server-side", "--field-manager=shop", "--force-conflicts", "-f", "-", stdin=manifests(image_prefix))
+    namespace = json.loads(kubectl.run("get", "namespace", kubectl.NAMESPACE, "-o", "json"))
+    running = namespace["metadata"].get("annotations", {}).get(SOURCES)
+    if running not in (None, sources()):
+        print("the images have changed: all workloads restart", flush=True)
+        kubectl.run("rollout", "restart", KINDS)
+    kubectl.run("annotate", "namespace", kubectl.NAMESPACE, f"{SOURCES}={sources()}", "--overwrite")
     seconds = wait(timeout)
-    print(f"the shop is open after {seconds:.0f} s: {len(kubectl.get('pods')['items'])} pods in namespace {kubectl.NAMESPACE}")
+    print(f"the shop is open after {seconds:.0f} s: {len(kubectl.items('pods'))} pods in namespace {kubectl.NAMESPACE}")
 
 
 def down() -> None:

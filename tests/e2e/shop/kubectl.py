@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 CACHE = Path(os.environ.get("APPSTATUS_CACHE", Path.home() / ".cache" / "appstatus"))
 NAMESPACE = "shop"
@@ -48,16 +47,21 @@ def run(*arguments: str, stdin: str | None = None, timeout: float = TIMEOUT_SECO
     return done.stdout
 
 
-def get(*arguments: str) -> Any:
-    """The objects that `kubectl get` finds, decoded; None when a named one does not exist."""
-    text = run("get", *arguments, "--ignore-not-found", "-o", "json")
+def get(kind: str, name: str) -> dict | None:
+    """The object, decoded; None when it does not exist."""
+    text = run("get", kind, name, "--ignore-not-found", "-o", "json")
     return json.loads(text) if text.strip() else None
+
+
+def items(kinds: str, selector: str = "") -> list[dict]:
+    """All objects of the comma-separated kinds, or those that the label selector picks."""
+    found = run("get", kinds, "-o", "json", *([f"--selector={selector}"] if selector else []))
+    return json.loads(found)["items"]
 
 
 def pods(application: str) -> list[dict]:
     """The application's pods that are not being deleted, oldest first."""
-    found = get("pods", "-l", f"app={application}")["items"]
-    alive = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    alive = [pod for pod in items("pods", f"app={application}") if "deletionTimestamp" not in pod["metadata"]]
     return sorted(alive, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
 

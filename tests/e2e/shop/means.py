@@ -42,7 +42,7 @@ def until(what: str, condition: Callable[[], bool], timeout: float = PATIENCE_SE
 
 def workload(name: str) -> dict:
     """The Deployment, StatefulSet or DaemonSet of that name."""
-    found = kubectl.get("deployments,statefulsets,daemonsets", "-l", f"app={name}")["items"]
+    found = kubectl.items("deployments,statefulsets,daemonsets", f"app={name}")
     if not found:
         raise FaultError(f"the shop has no workload named {name}")
     return found[0]
