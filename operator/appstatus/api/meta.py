@@ -1,7 +1,7 @@
 """What every custom resource has: its reference, generation and age."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from appstatus.api.fields import parse_time
@@ -15,7 +15,6 @@ class Meta:
     ref: ObjectRef
     generation: int = 0
     created: float = 0.0
-    labels: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -45,5 +44,4 @@ def parse_meta(body: Mapping[str, Any], kind: str) -> Meta:
         ),
         generation=metadata.get("generation") or 0,
         created=parse_time(created) if created else 0.0,
-        labels=dict(metadata.get("labels") or {}),
     )

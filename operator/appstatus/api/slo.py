@@ -1,5 +1,6 @@
 """The SLO as its owner wrote it: every default filled in."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from appstatus.api.tiers import default_tiers
 BAD_STATUSES = frozenset({"5xx", "failed"})
 MIN_BAD_EVENTS = 10
 RESERVED_TIER = "outage"  # how status names the outage check among the tiers
+_LABEL_NAME = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _SEVERITIES: dict[str, Any] = {"Page": "page", "Ticket": "ticket"}
 
 
@@ -71,7 +74,7 @@ def parse_slo(body: Mapping[str, Any]) -> SLO:
         query_bad=promql.string("bad") or None,
         query_total=promql.string("total") or None,
         runbook_url=alerting.string("runbookURL"),
-        labels=alerting.mapping("labels"),
+        labels=_labels(alerting),
         problems=tuple(problems),
     )
 
@@ -118,3 +121,12 @@ def _outage(part: Fields) -> Outage | None:
     if not part.boolean("enabled", True):
         return None
     return Outage(share=part.integer("share", 50) / 100, window=part.duration("window", 60.0, 30.0, 600.0))
+
+
+def _labels(alerting: Fields) -> dict[str, str]:
+    """They become labels of the Event, which the API server would otherwise refuse as a whole."""
+    labels = alerting.mapping("labels")
+    for name, value in labels.items():
+        if not (_LABEL_NAME.fullmatch(name) and _LABEL_VALUE.fullmatch(value)):
+            alerting.problem("labels", f'has "{name}: {value}", which no Kubernetes label may have')
+    return labels

@@ -133,6 +133,15 @@ CASES: tuple[Case, ...] = (
         {"runbookURL": "wiki/checkout"},
         ("spec.alerting.runbookURL", '"wiki/checkout"', "absolute http:// or https:// URL"),
     ),
+    *(
+        Case(
+            "SLO.spec.alerting.labels#0",
+            "spec.alerting",
+            {"labels": labels},
+            ("spec.alerting.labels", "no Kubernetes label may have", "at most 63"),
+        )
+        for labels in ({"the team": "shop"}, {"team": "shop & friends"}, {"/team": "shop"})
+    ),
     # InspectionOverride
     Case(
         "InspectionOverride.spec#0",

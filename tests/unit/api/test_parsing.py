@@ -14,6 +14,8 @@ SLO_SPEC = {
     "indicator": {"latency": {"threshold": "250ms"}},
 }
 
+OUTAGE_TIER = {"name": "outage", "short": "5m", "long": "1h", "budget": "2"}
+
 
 def slo(**spec):
     return parse_slo({"metadata": {"name": "x", "namespace": "shop"}, "spec": SLO_SPEC | spec})
@@ -57,6 +59,12 @@ def test_the_outage_check_can_be_turned_off() -> None:
         ({"alerting": {"events": "Some"}}, "spec.alerting.events", "allowed are All, Page, None"),
         ({"alerting": {"tiers": [{"short": "5m"}]}}, "spec.alerting.tiers[0].budget", "percentage"),
         ({"alerting": {"labels": {"team": 7}}}, "spec.alerting.labels.team", "write it in quotes"),
+        ({"alerting": {"labels": {"team": "a & b"}}}, "spec.alerting.labels", '"team: a & b", which no Kubernetes label'),
+        (
+            {"alerting": {"tiers": [{"name": "outage", "short": "5m", "long": "1h", "budget": "2"}]}},
+            "spec.alerting.tiers[0].name",
+            "has already",
+        ),
         ({"alerting": "loud"}, "spec.alerting", "must be an object, found 'loud'"),
     ],
 )
