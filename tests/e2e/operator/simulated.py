@@ -20,6 +20,8 @@ from appstatus.stores import Store, Stores
 from synthetic import MACHINE, NODE
 
 STEP = 30.0
+# What changes while a simulation runs; the rest is listed once.
+CHANGING = ("slos", "projects", "appstatuses")
 COLUMNS = 120
 
 
@@ -121,7 +123,7 @@ class Crash(BaseException):
 
 @dataclass
 class CrashingKube:
-    """The real API server, reached until the ``at``-th write (from 1); ``after``: that write still took effect."""
+    """The real API server, reached until the ``at``-th counted write (from 1); ``after``: that write still took effect."""
 
     kube: Kube
     at: int | None = None
@@ -146,7 +148,8 @@ class CrashingKube:
 
 
 class Simulation:
-    """A chain of engines over one simulated time; ``run`` starts a new one after each crash."""
+    """A chain of engines over one simulated time; ``run`` starts a new one after each crash. Only the writes of incidents are
+    counted: their state, their Events, the marks."""
 
     def __init__(self, kube: Kube, script: Script, start: float) -> None:
         self.kube = kube
@@ -165,6 +168,18 @@ class Simulation:
         stores = Stores(self.kube, "appstatus", opener=lambda endpoint, step, now: self._store(now))
         config = Config("appstatus", "test", AgentSettings("", "appstatus"))
         self.engine = Engine(config, self.cache, stores, writer, OperatorMetrics("test", ""))
+        settle = self.engine._incidents.settle
+
+        def counted(*arguments: Any) -> int:
+            self.crashing.counting = True
+            try:
+                return settle(*arguments)
+            finally:
+                self.crashing.counting = False
+
+        self.engine._incidents.settle = counted  # type: ignore[method-assign]
+        for plural in self.cache.resources:
+            self.cache.fill(self.kube, plural)
         return self.engine
 
     def _store(self, now: float) -> Store:
@@ -177,7 +192,7 @@ class Simulation:
             self.now += STEP
             engine = self.engine or self.start()
             assert self.cache is not None
-            for plural in self.cache.resources:
+            for plural in CHANGING:
                 self.cache.fill(self.kube, plural)
             try:
                 engine.cycle(self.now)

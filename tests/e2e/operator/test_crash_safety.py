@@ -73,10 +73,8 @@ class Life:
         return np.select([at <= 2 * MINUTE, at <= 8 * MINUTE, at <= 11 * MINUTE], [0.0, 0.05, 1.0], 0.0)
 
     def live(self, crash_at: int | None = None, after: bool = False) -> None:
-        self.simulation.run(2 * MINUTE)
-        self.simulation.crashing.counting = True
         self.simulation.crashing.at, self.simulation.crashing.after = crash_at, after
-        self.simulation.run(17 * MINUTE)
+        self.simulation.run(19 * MINUTE)
 
     @property
     def writes(self) -> list[str]:
@@ -87,7 +85,9 @@ class Life:
         return Counter((event["involvedObject"]["name"], event["type"], event["reason"]) for event in found)
 
     def end(self) -> None:
+        """As the garbage collector would."""
         self.kube.request("DELETE", own_path("projects", name=self.namespace))
+        self.kube.request("DELETE", own_path("appstatuses", self.namespace))
 
 
 def _custom(kind: str, name: str, spec: dict) -> dict:
