@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import fault as command
 import pytest
@@ -105,3 +106,9 @@ def test_the_truth_is_each_fault_as_it_was_written_last_without_what_only_the_wa
 
 def test_no_truth_yet_is_an_empty_truth(tmp_path):
     assert truth.read(tmp_path / "none.jsonl") == []
+
+
+def test_the_docs_list_every_fault_as_the_table_has_it():
+    page = (Path(__file__).parents[3] / "docs" / "demo-shop.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    assert rows == [f"| `{f.name}` | {f.target} | {f.failure_class} | {f.users_see}: {f.what} |" for f in TABLE.values()]
