@@ -62,6 +62,7 @@ class Variant:
     metrics: str = ""
     count_client: str = r'^container_http_requests_total\{.*container_id="[^"]*loadgen'
     count_server: str = r'^container_http_inbound_requests_total\{.*container_id="[^"]*nginx'
+    ready: str = r'^appstatus_agent_feature\{.*feature="requests".*\} 1$'  # a line that says that requests are counted
     warm_seconds: float = 3.0
 
 
@@ -224,19 +225,23 @@ class Agent:
         with self.log.open("a") as log:
             self._process = subprocess.Popen(variant.command, stdout=log, stderr=log, preexec_fn=groups.joiner("agent"))
         self.pid = self._process.pid
-        while True:
-            if self._process.poll() is not None:
-                raise SystemExit(f"{variant.name} ended with {self._process.returncode}; see {self.log}")
-            with contextlib.suppress(OSError):
-                fetch(variant.metrics, timeout=2)
-                break
-            if time.perf_counter() - began > 120:
-                self.stop()
-                raise SystemExit(f"{variant.name} shows no metrics at {variant.metrics}; see {self.log}")
-            time.sleep(0.01)
-        self.start_seconds = time.perf_counter() - began
+        self.start_seconds = self._wait_for("", began)
+        self.ready_seconds = self._wait_for(variant.ready, began)
         self.start_cpu_seconds = groups.cpu_seconds("agent") - before
         time.sleep(variant.warm_seconds)
+
+    def _wait_for(self, pattern: str, began: float) -> float:
+        """Seconds since `began` when the metrics are there and have a line of this pattern."""
+        while True:
+            if self._process.poll() is not None:
+                raise SystemExit(f"{self.variant.name} ended with {self._process.returncode}; it said:\n{self.log.read_text()}")
+            with contextlib.suppress(OSError):
+                if re.search(pattern, fetch(self.variant.metrics, timeout=2), re.MULTILINE):
+                    return time.perf_counter() - began
+            if time.perf_counter() - began > 120:
+                self.stop()
+                raise SystemExit(f"{self.variant.name} is not ready at {self.variant.metrics}; it said:\n{self.log.read_text()}")
+            time.sleep(0.01)
 
     def scrape(self) -> tuple[str, float]:
         began = time.perf_counter()
@@ -313,6 +318,7 @@ class Bench:
             "scrape_ms": statistics.median(seconds for _, seconds in scrapes) * 1000,
             "scrape_lines": scrapes[0][0].count("\n"),
             "start_seconds": agent.start_seconds,
+            "ready_seconds": agent.ready_seconds,
             "start_cpu_seconds": agent.start_cpu_seconds,
         }
 
@@ -507,6 +513,7 @@ COLUMNS = (
     ("map_mib", "maps MiB", 1),
     ("charged_mib", "charged MiB", 1),
     ("start_seconds", "start s", 2),
+    ("ready_seconds", "ready s", 2),
     ("scrape_ms", "scrape ms", 1),
     ("idle_mcpu", "idle mCPU", 1),
     ("charged_bytes_per_connection", "bytes/connection", 0),
@@ -588,6 +595,7 @@ def main() -> None:
                 "other",
                 shlex.split(options.agent),
                 options.agent_metrics,
+                ready="",
                 warm_seconds=options.agent_warm,
                 **{name: value for name, value in patterns.items() if value},
             )

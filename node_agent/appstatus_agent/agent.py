@@ -68,10 +68,9 @@ class Agent:
         self._walk_wanted = True
         self._check_sources()
         self._networks = networks(self._cluster_cidrs)
-        self._kernel = self._load_kernel()
-        self._translator = None
-        if self._kernel and (self.features.is_on("requests") or self.features.is_on("tcp")):
-            self._translator = Translator(self.features, self._kernel.set_nat, self._kernel.forget_nat)
+        self.features.not_yet("kernel", "the programs are being loaded")
+        self._kernel: Kernel | None = None
+        self._translator: Translator | None = None
 
     def _check_sources(self) -> None:
         trees, names = self.registry.trees, self.registry.names
@@ -84,34 +83,16 @@ class Agent:
         else:
             self.features.off("container_names", f"{names.folder} is not there (in a pod: hostPath /var/log)")
 
-    def _load_kernel(self) -> Kernel | None:
-        """The kernel side, or None when nothing of it can run here; what is missing is said once."""
-        try:
-            kernel = Kernel.load(Config(cgroup_root=self.registry.trees.v2))
-        except KernelError as error:
-            self.features.off("kernel", str(error))
-            return None
-        kernel.set_networks(self._networks.node_ips, self._networks.cluster_cidrs)
-        self.features.on("kernel")
-        for name, feature in kernel.features.items():
-            if feature.on:
-                self.features.on(name)
-            else:
-                self.features.off(name, feature.reason)
-        return kernel
-
     # main thread
 
     def run(self) -> None:
-        threading.Thread(target=self._keep_time, name="timer", daemon=True).start()
         self._walk(time.monotonic())
+        self._start_kernel()
+        threading.Thread(target=self._keep_time, name="timer", daemon=True).start()
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
         if self._kernel:
-            self._note_open_sockets()
             poller.register(self._kernel.event_fd, select.POLLIN)
-        if self._translator:
-            self._translator.start()
         walked, walk_pause = time.monotonic(), WALK_PAUSE_SECONDS
         told_of_starts = self.features.is_on("processes") or self.features.is_on("cgroups")
         walk_every = WALK_SECONDS if told_of_starts else WALK_WITHOUT_EVENTS_SECONDS
@@ -135,6 +116,29 @@ class Agent:
             self._stopping.wait(BATCH_SECONDS)
         self._close()
 
+    def _start_kernel(self) -> None:
+        """Load the kernel side while /metrics already shows the rest; what cannot run here is said once."""
+        began = time.monotonic()
+        try:
+            kernel = Kernel.load(Config(cgroup_root=self.registry.trees.v2))
+        except KernelError as error:
+            self.features.off("kernel", str(error))
+            return
+        kernel.set_networks(self._networks.node_ips, self._networks.cluster_cidrs)
+        for name, feature in kernel.features.items():
+            if feature.on:
+                self.features.on(name)
+            else:
+                self.features.off(name, feature.reason)
+        self.features.on("kernel")
+        self._note_open_sockets(kernel)
+        if self.features.is_on("requests") or self.features.is_on("tcp"):
+            self._translator = Translator(self.features, kernel.set_nat, kernel.forget_nat)
+            self._translator.start()
+        self._kernel = kernel
+        self._walk_wanted = True  # what began before the events did
+        log.info("programs loaded and attached in %.1f s", time.monotonic() - began)
+
     def _walk(self, now: float) -> None:
         self._walk_wanted = False
         self.registry.refresh(now)
@@ -147,9 +151,8 @@ class Agent:
             with self._kernel_lock:
                 self._kernel.set_networks(near.node_ips, near.cluster_cidrs)
 
-    def _note_open_sockets(self) -> None:
-        with self._kernel_lock:
-            sockets = self._kernel.sockets()
+    def _note_open_sockets(self, kernel: Kernel) -> None:
+        sockets = kernel.sockets()
         for row in sockets[sockets["state"] == 10]:  # TCP_LISTEN
             listener = Listener(int(row["owner"]), int(row["netns"]), rows.address(row["local"]), int(row["local_port"]))
             self._listeners.opened(listener, int(row["pid"]))

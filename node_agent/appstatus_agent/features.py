@@ -20,6 +20,10 @@ class Features:
             log.warning("%s is off: %s", feature, reason)
         self._reasons[feature] = reason
 
+    def not_yet(self, feature: str, reason: str) -> None:
+        """Off for a moment while the agent starts; no news for the log."""
+        self._reasons[feature] = reason
+
     def is_on(self, feature: str) -> bool:
         return self._reasons.get(feature) == ""
 

@@ -129,6 +129,7 @@ class Agent:
             )
         self.wait_for(lambda page: "node_info" in page, seconds=20, what="the first metric")
         self.start_seconds = time.monotonic() - began
+        self.wait_for(lambda page: page and "being loaded" not in page, seconds=30, what="end of loading")
 
     def page(self) -> str:
         if self._inside:
