@@ -24,14 +24,15 @@ CLASSES: dict[str, CauseClass] = {
     "network-unreachable": CauseClass(
         "cannot be reached", "Is it listening on that port, is it behind the Service, does a NetworkPolicy forbid it?"
     ),
-    "traffic-surge": CauseClass("overloaded by more traffic", "Add replicas or shed load; find where the traffic comes from."),
+    "traffic-surge": CauseClass("traffic surge", "Add replicas or shed load; find where the traffic comes from."),
     "cpu-throttled": CauseClass("CPU throttled by its own limit", "Raise or remove the CPU limit."),
     "bad-release": CauseClass("bad release", "Roll back (`kubectl rollout undo`), then compare the two versions."),
     "instance-down": CauseClass(
         "instances down", "See why they are not ready: `kubectl describe pod`, `kubectl logs --previous`, scale, quota, node."
     ),
-    "noisy-neighbour": CauseClass(
-        "waits for CPU that others take", "Limit or move the neighbour; give this application CPU requests."
+    "noisy-neighbour": CauseClass("noisy neighbour", "Limit its CPU or move it; give those that suffer CPU requests."),
+    "cpu-contention": CauseClass(
+        "waits for CPU on a busy node", "Find the largest consumer on the node; give this application CPU requests."
     ),
     "cpu-demand": CauseClass("needs more CPU than before", "Profile it, compare with the last release; add replicas meanwhile."),
     "memory-pressure": CauseClass(
@@ -80,7 +81,7 @@ RULES: tuple[Rule, ...] = (
     Rule("instance-down", some=("no-instances", "fewer-instances", "restarts")),
     Rule("network-unreachable", ("failed-connects",)),
     Rule("noisy-neighbour", ("cpu-delay", "neighbour")),
-    Rule("noisy-neighbour", ("cpu-delay", "node-cpu"), none=("cpu-usage",)),
+    Rule("cpu-contention", ("cpu-delay", "node-cpu"), none=("cpu-usage",)),
     Rule("cpu-demand", ("cpu-usage",)),
     Rule("memory-pressure", ("memory-near-limit",)),
     Rule("pool-saturation", ("pool-held",)),

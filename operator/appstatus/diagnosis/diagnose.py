@@ -10,6 +10,7 @@ from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Flow, Mode, Source
 from appstatus.diagnosis.onset import Windows, windows
 from appstatus.diagnosis.opaque import blame
+from appstatus.diagnosis.origin import origin
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
 from appstatus.diagnosis.signals import LEAST_REFERENCE, Signals, change_before
 from appstatus.inspections.result import CheckResult
@@ -91,46 +92,50 @@ def _weights(parts: dict[Mode, F64], found: Windows, step: float, accounts: Acco
 
 
 def _causes(accounts: Accounts, flow: Flow, violator: Application) -> list[Cause]:
-    """Best first. What starts at the same application in both ways (failures, time) is one cause."""
-    merged: dict[tuple[AppKey, str], tuple[float, Source, Signals]] = {}
+    """Best first. What starts at the same application in both ways (failures, time), or by the same origin, is one cause."""
+    merged: dict[tuple[AppKey, str], list[tuple[Source, Signals, tuple[AppKey, ...]]]] = {}
     for source in sorted(flow.sources.values(), key=lambda s: s.share, reverse=True):
         if source.share < LEAST_NAMED:
             continue
         source, signals = blame(accounts, source, Signals(accounts, source, violator), violator)
-        key = (source.app, source.kind)
-        share, first, known = merged.get(key, (0.0, source, signals))
-        for name, evidence in signals.found.items():
-            known.found.setdefault(name, evidence)
-        merged[key] = (share + source.share, first, known)
-    causes = [_cause(share, source, signals) for share, source, signals in merged.values()]
-    return sorted(causes, key=lambda c: c.share, reverse=True)
+        app, path = origin(classify(signals.found).klass, source.path, signals)
+        merged.setdefault((app, source.kind), []).append((source, signals, path))
+    return sorted((_cause(app, parts) for (app, _), parts in merged.items()), key=lambda c: c.share, reverse=True)
 
 
-def _cause(share: float, source: Source, signals: Signals) -> Cause:
-    row = classify(signals.found)
-    first = [signals.found[s] for s in (*row.every, *row.some) if s in signals.found]
-    rest = [e for e in signals.found.values() if e not in first]
+def _cause(app: AppKey, parts: list[tuple[Source, Signals, tuple[AppKey, ...]]]) -> Cause:
+    """``parts``: what starts at ``app``, the largest first: it gives the path, the others add signals."""
+    source, signals, path = parts[0]
+    found = dict(signals.found)
+    for _, other, _ in parts[1:]:
+        if other.app is signals.app:
+            found = {**other.found, **found}
+    rule = classify(found)
+    first = [found[s] for s in (*rule.every, *rule.some) if s in found]
+    rest = [e for e in found.values() if e not in first]
     # That calls fail is told with the edge already.
-    told = [e for e in (*first, *rest) if e.signal != "failures" and (e.before, e.during) != (None, None)]
+    told = [e for e in (*first, *rest) if (e.before, e.during) != (None, None) and e.signal != "failures"]
     return Cause(
-        source.app,
-        row.klass,
-        round(min(1.0, share), 3),
-        source.path,
+        app,
+        rule.klass,
+        round(min(1.0, sum(part.share for part, _, _ in parts)), 3),
+        path,
         tuple([*_where(source, signals), *told][:MOST_EVIDENCE]),
         signals.instance,
         signals.node,
-        signals.neighbour if row.klass == "noisy-neighbour" else "",
+        str(app) if rule.klass == "noisy-neighbour" else "",
         source.mode,
     )
 
 
 def _where(source: Source, signals: Signals) -> list[Evidence]:
-    """The edge into the cause, as its last caller on the path sees it; the application itself if it is the violator."""
+    """The edge into the source, as its last caller on the path sees it; the application itself if it is the violator."""
     subject = "->".join(k.name for k in source.path[-2:])
     seen = signals.accounts.node(signals.app)
     for connection in signals.app.downstreams:
         if len(source.path) > 1 and connection.client == source.path[-2]:
+            if not connection.traffic.requests:
+                return []  # its requests cannot be read: other signals tell
             seen = signals.accounts.edge(connection)
     if source.mode == "failures":
         return [Evidence("failing", subject, 100 * seen.failing_before, 100 * seen.failing, "%")]

@@ -101,6 +101,14 @@ class Accounts:
                 self._nodes[app.key] = replace(served, failures=failures, unanswered=unanswered)
         return self._nodes[app.key]
 
+    def levels(self, values: F64 | None) -> tuple[float, float]:
+        """Medians before and during; what was not there used nothing."""
+        if values is None:
+            return 0.0, 0.0
+        before, during = values[self.windows.reference], values[self.windows.incident]
+        before, during = before[~np.isnan(before)], during[~np.isnan(during)]
+        return (float(np.median(before)) if len(before) else 0.0), (float(np.median(during)) if len(during) else 0.0)
+
     def _of(self, values: F64) -> F64:
         return values[self.windows.incident]
 

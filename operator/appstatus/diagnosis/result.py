@@ -30,7 +30,7 @@ class Cause:
     evidence: tuple[Evidence, ...]
     instance: str = ""
     node: str = ""
-    neighbour: str = ""  # the noisy neighbour, if that is the class
+    neighbour: str = ""  # the noisy neighbour, if that is the class: ``app`` again; who suffers stands before it in ``path``
     mode: str = "seconds"
 
 

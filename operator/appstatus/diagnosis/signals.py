@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from appstatus.api.names import AppKey
 from appstatus.diagnosis.excess import Accounts, Excess
 from appstatus.diagnosis.flow import Source
 from appstatus.diagnosis.result import Evidence
@@ -76,7 +77,7 @@ class Signals:
         self.found: dict[str, Evidence] = {}
         self.instance = ""
         self.node = ""
-        self.neighbour = ""
+        self.neighbour: AppKey | None = None
         self._symptoms()
         if source.kind == "network":
             self._network()
@@ -223,7 +224,8 @@ class Signals:
         shift = self.shift(node.cpu_usage, _FLOORS["node-cpu"])
         if shift is not None and (shift.score > THRESHOLD or shift.during > BUSY_NODE):
             self._note("node-cpu", node.name, 100 * shift.before, 100 * shift.during, "%")
-        best, name = (0.0, 0.0), ""
+        best: tuple[float, float] = (0.0, 0.0)
+        found: AppKey | None = None
         for app in self.world.applications.values():
             if app.key == self.app.key:
                 continue
@@ -231,21 +233,12 @@ class Signals:
                 if other.node != instance.node:
                     continue
                 for container in other.containers.values():
-                    before, during = self._levels(container.cpu_usage)
+                    before, during = self.accounts.levels(container.cpu_usage)
                     if during - before > max(LEAST_NEIGHBOUR, best[1] - best[0]):
-                        best, name = (before, during), f"{app.key}" if app.key.namespace else f"{app.key.kind} {app.key.name}"
-        if name:
-            self.neighbour = name
-            self.node = instance.node
-            self._note("neighbour", name, *best, "cores")
-
-    def _levels(self, values: F64 | None) -> tuple[float, float]:
-        """Medians before and during; a container that was not there before used nothing."""
-        if values is None:
-            return 0.0, 0.0
-        before, during = values[self.windows.reference], values[self.windows.incident]
-        before, during = before[~np.isnan(before)], during[~np.isnan(during)]
-        return (float(np.median(before)) if len(before) else 0.0), (float(np.median(during)) if len(during) else 0.0)
+                        best, found = (before, during), app.key
+        if found is not None and self.neighbour is None:
+            self.neighbour, self.node = found, instance.node
+            self._note("neighbour", found.name, *best, "cores")
 
     def _memory(self) -> None:
         for instance, container in self._containers():
@@ -253,7 +246,7 @@ class Signals:
                 continue
             with np.errstate(invalid="ignore", divide="ignore"):
                 used = container.memory_rss / container.memory_limit
-            before, during = self._levels(used)
+            before, during = self.accounts.levels(used)
             if during > NEAR_LIMIT > before:
                 self._note("memory-near-limit", instance.name, 100 * before, 100 * during, "%")
                 self._at(instance)
@@ -261,7 +254,7 @@ class Signals:
     def _traffic(self, violator: Application) -> None:
         ratios = []
         for app in (violator, self.app):
-            before, during = self._levels(requests(app, len(self.world.times)))
+            before, during = self.accounts.levels(requests(app, len(self.world.times)))
             ratios.append((during / before if before > 0 else 0.0, before, during))
         least = min(ratios)
         if least[0] >= SURGE:

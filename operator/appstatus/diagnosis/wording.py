@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from appstatus.diagnosis.classes import CLASSES
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
 
+# Evidence that repeats where the share lies.
+_EDGE = frozenset({"latency", "failing"})
 _NAMES = {
     "latency": "latency",
     "failing": "failing",
@@ -46,9 +48,8 @@ def share(cause: Cause) -> str:
     """``81% of the extra time is in checkout->postgres``."""
     what = "extra time" if cause.mode == "seconds" else "failed requests"
     verb = "is" if cause.mode == "seconds" else "are"
-    names = [key.name for key in cause.path]
-    where = f"in {'->'.join(names[-2:])}" if len(names) > 1 else f"in {names[0]} itself"
-    return f"{100 * cause.share:.0f}% of the {what} {verb} {where}"
+    where = next((e.subject for e in cause.evidence[:1] if e.signal in _EDGE), "->".join(k.name for k in cause.path[-2:]))
+    return f"{100 * cause.share:.0f}% of the {what} {verb} in {where}{'' if '->' in where else ' itself'}"
 
 
 def quantity(value: float | None, unit: str) -> str:
@@ -85,8 +86,7 @@ def line(diagnosis: Diagnosis) -> str:
         reason = f" ({diagnosis.thin})" if diagnosis.thin else ""
         return f"no dominant cause{reason}; best: {best}"
     cause = diagnosis.causes[0]
-    facts = [evidence(e) for e in cause.evidence[1:3]]
+    facts = [evidence(e) for e in cause.evidence if e.signal not in _EDGE][:2]
     where = f" on {cause.node}" if cause.node else ""
-    by = f" (neighbour {cause.neighbour})" if cause.neighbour else ""
     told = "; ".join([share(cause), *facts])
-    return f"{cause.app.name} {CLASSES[cause.klass].title}{by}: {told} since {clock(diagnosis.onset)}{where}"
+    return f"{cause.app.name} {CLASSES[cause.klass].title}: {told} since {clock(diagnosis.onset)}{where}"

@@ -10,6 +10,8 @@ from appstatus.diagnosis.signals import SIGNALS
 from appstatus.model.facts import Change
 from appstatus.model.series import F64
 from appstatus.model.world import Application, Connection, Container, Node, World
+from callgraph import Service as S
+from callgraph import simulate
 from worlds import NOW, ONSET, T, application, connection, container, instance, key, last, series, traffic, world
 
 WEB, CART = key("web"), key("cart")
@@ -71,7 +73,24 @@ def test_a_noisy_neighbour_is_named_with_its_node() -> None:
     others = (neighbour("thumbnailer", series(0.1, 3.0)), neighbour("quiet", series(0.5)), far)
     found = cause(shop(cart(waiting), others, nodes=(BUSY,)))
     assert (found.klass, found.neighbour, found.node) == ("noisy-neighbour", "shop/thumbnailer.deployment", "node-1")
+    assert [k.name for k in found.path] == ["web", "cart", "thumbnailer"]
+    assert found.app.name == "thumbnailer"
     assert evidence(found, "neighbour") == (0.1, 3.0)
+
+
+def test_all_that_one_neighbour_slows_down_is_one_cause() -> None:
+    """Three services of one node, none of which has most of the extra time."""
+    names = ("a", "b", "c")
+    services = {"web": S(calls=dict.fromkeys(names, 1))} | {name: S(slow=0.11) for name in names}
+    made = simulate(services, "web")
+    for name in names:
+        held = container(cpu_usage=series(0.3), cpu_delay=series(0.01, 0.8))
+        made.applications[key(name)].instances = {"pod": instance(f"{name}-0", containers=[held])}
+    noisy = neighbour("thumbnailer", series(0.1, 3.0))
+    made.applications[noisy.key] = noisy
+    found = cause(made)
+    assert (found.app, found.klass) == (noisy.key, "noisy-neighbour")
+    assert found.share > 0.9
 
 
 def test_a_neighbour_that_was_not_there_before_is_one_too() -> None:
@@ -83,7 +102,7 @@ def test_a_neighbour_that_was_not_there_before_is_one_too() -> None:
 def test_waiting_for_cpu_on_a_busy_node_without_a_neighbour_to_name() -> None:
     waiting = container(cpu_usage=series(0.3), cpu_delay=series(0.01, 0.8))
     found = cause(shop(cart(waiting), nodes=(BUSY,)))
-    assert (found.klass, found.neighbour) == ("noisy-neighbour", "")
+    assert (found.app, found.klass, found.neighbour) == (CART, "cpu-contention", "")
 
 
 def test_more_cpu_for_the_same_traffic_is_its_own_demand() -> None:
@@ -153,6 +172,23 @@ def test_five_times_the_traffic_explains_throttling() -> None:
     limited = container(cpu_usage=series(0.2, 0.5), cpu_throttled=series(0.0, 0.6))
     found = cause(shop(cart(limited), rate=series(20.0, 100.0)))
     assert found.klass == "traffic-surge"
+
+
+def test_a_surge_from_outside_is_charged_where_it_enters() -> None:
+    found = cause(shop(cart(), rate=series(20.0, 100.0)))
+    assert (found.app, found.klass, found.path) == (WEB, "traffic-surge", (WEB,))
+
+
+def test_a_surge_of_a_client_in_the_cluster_is_that_clients() -> None:
+    load, logger = application(key("load")), application(key("logger"))
+    made = shop(cart(), (load, logger), rate=series(20.0, 100.0))
+    for client, rate in ((load, series(19.0, 99.0)), (logger, series(1.0))):
+        edge = connection(client.key, WEB, traffic({"2xx": rate}, series(0.02, 0.31)))
+        made.applications[WEB].downstreams.append(edge)
+        client.upstreams.append(edge)
+    found = cause(made)
+    assert (found.app, found.klass, found.path) == (load.key, "traffic-surge", (WEB, load.key))
+    assert found.evidence[0].subject == "web->cart"
 
 
 def test_more_calls_of_an_unchanged_number_of_users_are_no_surge() -> None:

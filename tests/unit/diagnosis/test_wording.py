@@ -37,9 +37,10 @@ def test_one_line_says_who_what_how_much_why_since_when_and_where() -> None:
     )
 
 
-def test_a_neighbour_is_named() -> None:
-    noisy = cause(klass="noisy-neighbour", neighbour="shop/batch.job")
-    assert line(diagnosis(noisy)).startswith("postgres waits for CPU that others take (neighbour shop/batch.job): 81%")
+def test_a_neighbour_is_the_cause_and_the_share_lies_with_those_that_suffer() -> None:
+    batch = key("batch", "Job")
+    noisy = cause(app=batch, path=(CHECKOUT, POSTGRES, batch), klass="noisy-neighbour")
+    assert line(diagnosis(noisy)).startswith("batch noisy neighbour: 81% of the extra time is in checkout->postgres; ")
 
 
 def test_no_dominant_cause_names_the_best_and_why() -> None:
@@ -64,7 +65,9 @@ def test_the_column_of_kubectl_names_the_object() -> None:
     [
         ({}, "81% of the extra time is in checkout->postgres"),
         ({"mode": "failures"}, "81% of the failed requests are in checkout->postgres"),
-        ({"path": (POSTGRES,)}, "81% of the extra time is in postgres itself"),
+        ({"evidence": (Evidence("latency", "postgres", 0.1, 0.2, "s"),)}, "81% of the extra time is in postgres itself"),
+        ({"evidence": (), "path": (POSTGRES,)}, "81% of the extra time is in postgres itself"),
+        ({"evidence": ()}, "81% of the extra time is in checkout->postgres"),
         ({"path": (key("web"), CHECKOUT, POSTGRES)}, "81% of the extra time is in checkout->postgres"),
     ],
 )
