@@ -83,6 +83,44 @@ def test_of_parallel_calls_the_slow_one_is_the_cause() -> None:
     assert (cause.app.name, cause.share) == ("ledger", pytest.approx(1.0, abs=POINTS))
 
 
+def test_two_parallel_calls_that_are_both_slow_share_what_there_is() -> None:
+    services = shop(checkout=S(calls={"cart": 1, "payment": 1}, parallel=True), cart=S(slow=0.31), ledger=S(slow=0.3))
+    measured = shares(found(simulate(services, "front")))
+    assert measured == {"cart": pytest.approx(0.5, abs=POINTS), "ledger": pytest.approx(0.5, abs=POINTS)}
+    assert sum(measured.values()) <= 1.001
+
+
+def test_a_call_that_nobody_waits_for_explains_no_more_than_its_caller_lost() -> None:
+    """front writes to audit without waiting, which takes 5 s now; what users feel are 0.1 s in search."""
+    made = simulate(shop(search=S(slow=0.11)), "front")
+    audit = application(key("audit"))
+    audit.served = traffic({"2xx": series(20.0)}, series(0.01, 5.0))
+    edge = connection(app_key("front"), audit.key, traffic({"2xx": series(20.0)}, series(0.0105, 5.0)))
+    made.applications[audit.key] = audit
+    made.applications[app_key("front")].upstreams.append(edge)
+    audit.downstreams.append(edge)
+    assert shares(found(made))["search"] >= 0.45
+
+
+def test_what_has_always_failed_is_not_the_cause() -> None:
+    services = shop(cart=S(fail=0.1), ledger=S(failing=0.1))
+    diagnosis = found(simulate(services, "front"))
+    assert shares(diagnosis) == {"ledger": pytest.approx(1.0, abs=POINTS)}
+
+
+def test_connects_that_take_long_are_the_networks() -> None:
+    """Each call opens a connection, for which the first packet is lost: a second each."""
+    front, search = application(app_key("front")), application(app_key("search"))
+    front.served = traffic({"2xx": series(20.0)}, series(0.02, 1.02))
+    search.served = traffic({"2xx": series(20.0)}, series(0.01))
+    calls = connection(
+        front.key, search.key, traffic({"2xx": series(20.0)}, series(0.0105)),
+        connects=series(20.0), failed_connects=series(0.0), connect_time=series(0.01, 20.0),
+    )  # fmt: skip
+    cause = first(found(world([front, search], [calls])))
+    assert (cause.app, cause.klass) == (search.key, "network-latency")
+
+
 def test_a_service_shared_by_two_callers_collects_both_ways() -> None:
     services = shop(cart=S(calls={"catalog": 1}), search=S(calls={"catalog": 1}), catalog=S(slow=0.1))
     cause = first(found(simulate(services, "front")))
