@@ -8,7 +8,7 @@ from appstatus.api.names import AppKey
 from appstatus.api.override import InspectionOverride
 from appstatus.api.project import Project
 from appstatus.api.scope import Scope
-from appstatus.api.selection import Workload
+from appstatus.api.selection import Directory
 from appstatus.api.settings import Exclusion, Override, Settings
 
 
@@ -24,7 +24,7 @@ class OverrideVerdict:
 def judge_overrides(
     overrides: Iterable[InspectionOverride],
     scope: Scope,
-    workloads: Mapping[str, list[Workload]],
+    directory: Directory,
     now: float,
 ) -> tuple[dict[tuple[str, str], OverrideVerdict], dict[AppKey, Settings]]:
     """Verdicts by (namespace, name), and the settings of every workload.
@@ -32,12 +32,12 @@ def judge_overrides(
     The more specific override wins: targetRef before selector before a whole namespace, all before the Project. Two of the same
     rank that want different things for one check contradict: the older one holds, the newer one is refused.
     """
-    settings = {w.key: _of_project(scope.project_of(w.key.namespace)) for found in workloads.values() for w in found}
+    settings = {w.key: _of_project(scope.project_of(w.key.namespace)) for w in directory.all}
     ranked: dict[tuple[AppKey, str, int], InspectionOverride] = {}
     applied: list[tuple[InspectionOverride, tuple[AppKey, ...]]] = []
     verdicts: dict[tuple[str, str], OverrideVerdict] = {}
     for override in sorted(overrides, key=lambda o: o.meta.age_order):
-        verdict = _judge(override, scope.project_of(override.meta.namespace), workloads, ranked, now)
+        verdict = _judge(override, scope.project_of(override.meta.namespace), directory, ranked, now)
         verdicts[override.meta.namespace, override.meta.name] = verdict
         if verdict.apps:
             applied.append((override, verdict.apps))
@@ -58,7 +58,7 @@ def _rank(override: InspectionOverride) -> int:
 def _judge(
     override: InspectionOverride,
     project: Project | None,
-    workloads: Mapping[str, list[Workload]],
+    directory: Directory,
     ranked: Mapping[tuple[AppKey, str, int], InspectionOverride],
     now: float,
 ) -> OverrideVerdict:
@@ -75,7 +75,7 @@ def _judge(
     if locked:
         message = f"projects.appstatus.dev {project.meta.name} locks {', '.join(locked)}: nothing of this override is used"
         return _refusal(override, refused("Locked", message))
-    apps = tuple(sorted(w.key for w in workloads.get(namespace, []) if override.target.matches(w)))
+    apps = tuple(directory.find(override.target))
     contradiction = _contradiction(override, apps, ranked)
     if contradiction:
         return _refusal(override, refused("Contradiction", contradiction))

@@ -1,6 +1,6 @@
 """What holds for each application, from Projects, SLOs, InspectionOverrides and annotations; and what to answer their owners."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from appstatus.api import annotations
@@ -12,7 +12,7 @@ from appstatus.api.override import InspectionOverride
 from appstatus.api.overrides import OverrideVerdict, judge_overrides
 from appstatus.api.project import DefaultSLO, EventScope, Project
 from appstatus.api.scope import ProjectVerdict, Scope
-from appstatus.api.selection import Workload, matches_any
+from appstatus.api.selection import Directory, Workload, matches_any
 from appstatus.api.settings import Settings
 from appstatus.api.slo import BAD_STATUSES, SLO
 from appstatus.api.tiers import default_tiers, usable
@@ -78,25 +78,21 @@ def resolve(
     now: float,
 ) -> Policy:
     """Never raises for what a user wrote: a wrong object is answered in its own conditions and leaves the others alone."""
-    by_namespace: dict[str, list[Workload]] = {}
-    for workload in workloads:
-        if workload.key.namespace and not workload.key.is_external:
-            by_namespace.setdefault(workload.key.namespace, []).append(workload)
+    directory = Directory(workloads)
     slo_verdicts = {
-        (slo.meta.namespace, slo.meta.name): _judge_slo(slo, scope.project_of(slo.meta.namespace), by_namespace)
+        (slo.meta.namespace, slo.meta.name): _judge_slo(slo, scope.project_of(slo.meta.namespace), directory)
         for slo in sorted(slos, key=lambda s: s.meta.age_order)
     }
-    override_verdicts, settings = judge_overrides(overrides, scope, by_namespace, now)
+    override_verdicts, settings = judge_overrides(overrides, scope, directory, now)
     own: dict[AppKey, list[Objective]] = {}
     for verdict in slo_verdicts.values():
         if verdict.app is not None and verdict.objective is not None:
             own.setdefault(verdict.app, []).append(verdict.objective)
     apps = {}
-    for namespace, found in by_namespace.items():
-        project = scope.project_of(namespace)
+    for workload in directory.all:
+        project = scope.project_of(workload.key.namespace)
         if project is not None:
-            for workload in found:
-                apps[workload.key] = _app_policy(workload, project, scope, own.get(workload.key, []), settings[workload.key])
+            apps[workload.key] = _app_policy(workload, project, scope, own.get(workload.key, []), settings[workload.key])
     return Policy(scope, apps, slo_verdicts, override_verdicts)
 
 
@@ -137,7 +133,7 @@ def _events(tiers: tuple[Tier, ...], events: EventScope) -> tuple[tuple[Tier, ..
     return tiers, events == "All"
 
 
-def _judge_slo(slo: SLO, project: Project | None, workloads: Mapping[str, list[Workload]]) -> SLOVerdict:
+def _judge_slo(slo: SLO, project: Project | None, directory: Directory) -> SLOVerdict:
     if slo.problems:
         return SLOVerdict(slo, None, None, invalid(slo.problems))
     namespace = slo.meta.namespace
@@ -149,7 +145,7 @@ def _judge_slo(slo: SLO, project: Project | None, workloads: Mapping[str, list[W
         return SLOVerdict(slo, None, None, refused("PromQLNotAllowed", message))
     tiers, post = _events(slo.tiers, slo.events)
     conditions = [*accepted(), _reach(tiers, slo, project)]
-    app, target = _find(slo, project, workloads.get(namespace, []))
+    app, target = _find(slo, project, directory)
     conditions.append(target)
     if app is None:
         return SLOVerdict(slo, None, None, tuple(conditions))
@@ -175,12 +171,12 @@ def _judge_slo(slo: SLO, project: Project | None, workloads: Mapping[str, list[W
     return SLOVerdict(slo, app, objective, tuple(conditions))
 
 
-def _find(slo: SLO, project: Project | None, workloads: list[Workload]) -> tuple[AppKey | None, Condition]:
+def _find(slo: SLO, project: Project | None, directory: Directory) -> tuple[AppKey | None, Condition]:
     namespace = slo.meta.namespace
     if project is None:
         message = f"no Project (projects.appstatus.dev) judges namespace {namespace}"
         return None, Condition("TargetResolved", False, "NamespaceNotWatched", message)
-    found = sorted(w.key for w in workloads if slo.target.matches(w))
+    found = directory.find(slo.target)
     if not found:
         message = f"there is no application with {slo.target} in namespace {namespace} yet"
         return None, Condition("TargetResolved", False, "NotFound", message)

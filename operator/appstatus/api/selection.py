@@ -20,8 +20,13 @@ def matches(glob: str, text: str) -> bool:
     return _pattern(glob).fullmatch(text) is not None
 
 
-def matches_any(globs: Iterable[str], text: str) -> bool:
-    return any(matches(glob, text) for glob in globs)
+@lru_cache(maxsize=1024)
+def _patterns(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{_pattern(glob).pattern})" for glob in globs), re.DOTALL)
+
+
+def matches_any(globs: tuple[str, ...], text: str) -> bool:
+    return bool(globs) and _patterns(globs).fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +107,30 @@ class Target:
     ref: TargetRef | None = None
     selector: Selector | None = None
 
-    def matches(self, workload: Workload) -> bool:
-        if workload.key.namespace != self.namespace:
-            return False
-        if self.ref is not None:
-            return self.ref.matches(workload)
-        return self.selector is None or self.selector.matches(workload.labels)
-
     def __str__(self) -> str:
         if self.ref is not None:
             return str(self.ref)
         return f"selector {self.selector}" if self.selector is not None else f"namespace {self.namespace}"
+
+
+class Directory:
+    """The workloads that can be judged (external services have no namespace). Finding one by name is a look-up."""
+
+    def __init__(self, workloads: Iterable[Workload]) -> None:
+        self.all = [w for w in workloads if w.key.namespace and not w.key.is_external]
+        self._of_namespace: dict[str, list[Workload]] = {}
+        self._of_name: dict[tuple[str, str, str], list[Workload]] = {}
+        for workload in self.all:
+            self._of_namespace.setdefault(workload.key.namespace, []).append(workload)
+            self._of_name.setdefault(workload.key, []).append(workload)
+
+    def find(self, target: Target) -> list[AppKey]:
+        """The applications that are meant, in order."""
+        if target.ref is not None:
+            named = self._of_name.get((target.namespace, target.ref.kind, target.ref.name), ())
+            return [w.key for w in named if target.ref.matches(w)]
+        found = self._of_namespace.get(target.namespace, ())
+        return sorted(w.key for w in found if target.selector is None or target.selector.matches(w.labels))
 
 
 def parse_selector(fields: Fields) -> Selector:

@@ -2,8 +2,8 @@ from dataclasses import dataclass, field
 
 import pytest
 from appstatus.api.fields import Fields
-from appstatus.api.names import AppKey, ObjectRef
-from appstatus.api.selection import Target, TargetRef, matches, parse_selector
+from appstatus.api.names import EXTERNAL, AppKey, ObjectRef
+from appstatus.api.selection import Directory, Requirement, Selector, Target, TargetRef, matches, parse_selector
 
 
 @dataclass
@@ -51,19 +51,34 @@ def test_selectors_are_those_of_kubernetes(selector, labels, expected) -> None:
     assert problems == []
 
 
+def found(target: Target, *workloads: Workload) -> list[AppKey]:
+    return Directory(workloads).find(target)
+
+
 def test_a_reference_needs_kind_name_and_namespace() -> None:
-    target = Target("shop", ref=TargetRef("Deployment", "cart"))
-    assert target.matches(Workload(AppKey("shop", "Deployment", "cart")))
-    for key in (("shop", "StatefulSet", "cart"), ("shop", "Deployment", "cart2"), ("other", "Deployment", "cart")):
-        assert not target.matches(Workload(AppKey(*key)))
+    keys = [
+        ("shop", "Deployment", "cart"),
+        ("shop", "StatefulSet", "cart"),
+        ("shop", "Deployment", "cart2"),
+        ("x", "Deployment", "cart"),
+    ]
+    workloads = [Workload(AppKey(*key)) for key in keys]
+    assert found(Target("shop", ref=TargetRef("Deployment", "cart")), *workloads) == [AppKey("shop", "Deployment", "cart")]
 
 
 def test_versions_of_one_api_group_are_the_same_object() -> None:
     rollout = Workload(AppKey("shop", "Rollout", "cart"), ref=ObjectRef("argoproj.io/v1alpha1", "Rollout", "shop", "cart", ""))
-    assert Target("shop", ref=TargetRef("Rollout", "cart", "argoproj.io/v1beta1")).matches(rollout)
-    assert not Target("shop", ref=TargetRef("Rollout", "cart", "example.com/v1")).matches(rollout)
+    assert found(Target("shop", ref=TargetRef("Rollout", "cart", "argoproj.io/v1beta1")), rollout)
+    assert not found(Target("shop", ref=TargetRef("Rollout", "cart", "example.com/v1")), rollout)
 
 
 def test_neither_means_the_whole_namespace() -> None:
-    assert Target("shop").matches(Workload(AppKey("shop", "Deployment", "cart")))
-    assert not Target("shop").matches(Workload(AppKey("other", "Deployment", "cart")))
+    cart, aside = Workload(AppKey("shop", "Deployment", "cart")), Workload(AppKey("other", "Deployment", "cart"))
+    assert found(Target("shop"), cart, aside, Workload(AppKey("", EXTERNAL, "shop"))) == [cart.key]
+
+
+def test_a_selector_is_for_the_workloads_own_labels() -> None:
+    cart = Workload(AppKey("shop", "Deployment", "cart"), {"app": "cart"})
+    plain = Workload(AppKey("shop", "Deployment", "plain"))
+    selector = Selector((Requirement("app", "In", ("cart",)),))
+    assert found(Target("shop", selector=selector), cart, plain) == [cart.key]
