@@ -29,7 +29,11 @@ BAD = frozenset({"5xx", "failed"})
 def diagnose(
     world: World, checks: Mapping[AppKey, Sequence[CheckResult]], violator: AppKey, statuses: Sequence[SLOStatus], now: float
 ) -> Diagnosis:
-    """``statuses``: those of the violator; the violated ones say what to explain (without one: failures and time both)."""
+    """The causes of a violation.
+
+    checks    results of the inspections; those count that began to fail with the incident
+    statuses  those of the violator; the violated ones say what to explain (without one: failures and time both)
+    """
     app = world.applications.get(violator)
     if app is None:
         return Diagnosis(violator, now, now, (), False, thin="the application is gone")
@@ -49,7 +53,7 @@ def diagnose(
     weights = _weights(parts, found, world.step, accounts, app)
     for mode, weight in weights.items():
         flow.follow(violator, mode, weight)
-    causes = _causes(accounts, flow, app)
+    causes = _causes(accounts, flow, app, checks)
     bad = sum(float(np.nansum(p[found.incident])) * world.step for p in parts.values())
     thin = _thin(found, causes, bad)
     dominant = bool(causes) and causes[0].share >= DOMINANT and not thin
@@ -91,13 +95,13 @@ def _weights(parts: dict[Mode, F64], found: Windows, step: float, accounts: Acco
     return {mode: count / whole for mode, count in events.items() if whole > 0}
 
 
-def _causes(accounts: Accounts, flow: Flow, violator: Application) -> list[Cause]:
+def _causes(accounts: Accounts, flow: Flow, violator: Application, checks: Mapping[AppKey, Sequence[CheckResult]]) -> list[Cause]:
     """Best first. What starts at the same application in both ways (failures, time), or by the same origin, is one cause."""
     merged: dict[tuple[AppKey, str], list[tuple[Source, Signals, tuple[AppKey, ...]]]] = {}
     for source in sorted(flow.sources.values(), key=lambda s: s.share, reverse=True):
         if source.share < LEAST_NAMED:
             continue
-        source, signals = blame(accounts, source, Signals(accounts, source, violator), violator)
+        source, signals = blame(accounts, source, Signals(accounts, source, violator, checks), violator, checks)
         app, path = origin(classify(signals.found).klass, source.path, signals)
         merged.setdefault((app, source.kind), []).append((source, signals, path))
     return sorted((_cause(app, parts) for (app, _), parts in merged.items()), key=lambda c: c.share, reverse=True)

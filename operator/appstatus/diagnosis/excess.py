@@ -6,6 +6,7 @@ less). Both are what the incident has beyond what its own traffic would have had
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,14 @@ class Excess:
     failing: float = 0.0
 
 
+class Grown(NamedTuple):
+    """CPU usage of a container, cores."""
+
+    app: AppKey
+    before: float
+    during: float
+
+
 class Accounts:
     """Excesses in one pair of windows, each computed once."""
 
@@ -49,6 +58,7 @@ class Accounts:
         self._edges: dict[tuple[AppKey, AppKey], Excess] = {}
         self._nodes: dict[AppKey, Excess] = {}
         self._served: dict[AppKey, Excess | None] = {}
+        self._grown: dict[str, list[tuple[AppKey, F64]]] = {}
 
     def edge(self, connection: Connection) -> Excess:
         """What the client sees; connects that failed, and time spent connecting, included."""
@@ -100,6 +110,16 @@ class Accounts:
                 failures = served.failures - served.unanswered + unanswered
                 self._nodes[app.key] = replace(served, failures=failures, unanswered=unanswered)
         return self._nodes[app.key]
+
+    def grown_on(self, node: str) -> list[Grown]:
+        """CPU usage before and during of every container on a node."""
+        if not self._grown:
+            for app in self.world.applications.values():
+                for instance in app.instances.values():
+                    for container in instance.containers.values():
+                        if container.cpu_usage is not None:
+                            self._grown.setdefault(instance.node, []).append((app.key, container.cpu_usage))
+        return [Grown(app, *self.levels(usage)) for app, usage in self._grown.get(node, ())]
 
     def levels(self, values: F64 | None) -> tuple[float, float]:
         """Medians before and during; what was not there used nothing."""

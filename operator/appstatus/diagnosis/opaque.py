@@ -5,7 +5,7 @@ dependency's own troubles, connections that stay busy longer, or other callers o
 any the caller keeps the share.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from appstatus.api.names import AppKey
@@ -13,6 +13,7 @@ from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Source
 from appstatus.diagnosis.result import Evidence
 from appstatus.diagnosis.signals import THRESHOLD, Shift, Signals
+from appstatus.inspections.result import CheckResult
 from appstatus.model.world import Application, Connection
 
 LEAST_ACTIVE = 0.5  # connections
@@ -29,14 +30,20 @@ class _Suspect:
     weight: float
 
 
-def blame(accounts: Accounts, source: Source, signals: Signals, violator: Application) -> tuple[Source, Signals]:
+def blame(
+    accounts: Accounts,
+    source: Source,
+    signals: Signals,
+    violator: Application,
+    checks: Mapping[AppKey, Sequence[CheckResult]],
+) -> tuple[Source, Signals]:
     """The source as it is, or moved to the dependency that the evidence points to; of equally likely ones the deepest."""
     if source.kind == "network" or signals.internal or signals.app.key.is_external:
         return source, signals
     suspects = []
     for path, connection in _opaque(accounts, source.path, DEEPEST):
         moved = Source(connection.upstream, "own", source.mode, source.share, path, source.strongest)
-        theirs = Signals(accounts, moved, violator)
+        theirs = Signals(accounts, moved, violator, checks)
         active = signals.shift(connection.active, LEAST_ACTIVE)
         busy = None
         if active is not None and active.score > THRESHOLD:

@@ -4,7 +4,7 @@ Score of a metric = (median during - median before) / max(IQR before, 15 % of th
 counts: on healthy data that happens for .1-.2 % of series (the floor makes it independent of units).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,8 @@ from appstatus.api.names import AppKey
 from appstatus.diagnosis.excess import Accounts, Excess
 from appstatus.diagnosis.flow import Source
 from appstatus.diagnosis.result import Evidence
+from appstatus.inspections.result import CheckResult
+from appstatus.inspections.table import BY_ID
 from appstatus.model.facts import Change
 from appstatus.model.series import F64
 from appstatus.model.world import Application, Container, Instance, World, add
@@ -55,7 +57,13 @@ SURGE = 1.5
 BUSY_NODE = 0.85
 NEAR_LIMIT = 0.9
 LEAST_NEIGHBOUR = 0.2  # cores
-# The number of ready instances changes with a rollout as well: judged only where users lose requests.
+_CHECKS = {
+    "CPUThrottling": "throttled",
+    "CPUDelay": "cpu-delay",
+    "MemoryOOM": "oom-kills",
+    "MemoryContainer": "memory-near-limit",
+    "InstanceRestarts": "restarts",
+}
 _FLOORS = {"throttled": 0.02, "cpu-delay": 0.05, "cpu-usage": 0.05, "node-cpu": 0.1, "rtt": 0.001, "retransmits": 0.5}
 
 
@@ -68,7 +76,9 @@ class Shift(NamedTuple):
 class Signals:
     """``found``: signal -> evidence, for one source."""
 
-    def __init__(self, accounts: Accounts, source: Source, violator: Application) -> None:
+    def __init__(
+        self, accounts: Accounts, source: Source, violator: Application, checks: Mapping[AppKey, Sequence[CheckResult]]
+    ) -> None:
         self.accounts = accounts
         self.world: World = accounts.world
         self.windows = accounts.windows
@@ -87,6 +97,7 @@ class Signals:
         self._cpu()
         self._memory()
         self._traffic(violator)
+        self._failing(checks.get(self.app.key, ()))
 
     @property
     def internal(self) -> bool:
@@ -200,8 +211,9 @@ class Signals:
         delayed: list[tuple[Shift, Instance]] = []
         for signal in ("throttled", "cpu-delay"):
             worst: tuple[Shift, Instance] | None = None
-            for instance, container in self._containers():
-                shift = self.shift(_cpu_values(signal, container), _FLOORS[signal])
+            arrays = [(i, c.name, _cpu_values(signal, c)) for i, c in self._containers()]
+            for instance, name, values in arrays:
+                shift = self.shift(self._since_birth(values, name, arrays), _FLOORS[signal])
                 if shift is not None and shift.score > THRESHOLD and (worst is None or shift.during > worst[0].during):
                     worst = shift, instance
                 if signal == "cpu-delay" and shift is not None and shift.score > THRESHOLD:
@@ -224,21 +236,29 @@ class Signals:
         shift = self.shift(node.cpu_usage, _FLOORS["node-cpu"])
         if shift is not None and (shift.score > THRESHOLD or shift.during > BUSY_NODE):
             self._note("node-cpu", node.name, 100 * shift.before, 100 * shift.during, "%")
-        best: tuple[float, float] = (0.0, 0.0)
-        found: AppKey | None = None
-        for app in self.world.applications.values():
-            if app.key == self.app.key:
-                continue
-            for other in app.instances.values():
-                if other.node != instance.node:
-                    continue
-                for container in other.containers.values():
-                    before, during = self.accounts.levels(container.cpu_usage)
-                    if during - before > max(LEAST_NEIGHBOUR, best[1] - best[0]):
-                        best, found = (before, during), app.key
-        if found is not None and self.neighbour is None:
-            self.neighbour, self.node = found, instance.node
-            self._note("neighbour", found.name, *best, "cores")
+        others = [
+            g for g in self.accounts.grown_on(instance.node) if g.app != self.app.key and g.during - g.before > LEAST_NEIGHBOUR
+        ]
+        if others and self.neighbour is None:
+            best = max(others, key=lambda g: g.during - g.before)
+            self.neighbour, self.node = best.app, instance.node
+            self._note("neighbour", best.app.name, best.before, best.during, "cores")
+
+    def _since_birth(self, values: F64 | None, name: str, arrays: list[tuple[Instance, str, F64 | None]]) -> F64 | None:
+        """Values of a container; for the time before it lived, the mean of its like: a new release is compared with the old one."""
+        if values is None or not np.isnan(values[self.windows.reference]).all():
+            return values
+        like = [v for _, other, v in arrays if v is not None and other == name]
+        whole = add(like, len(values)) / np.maximum(np.sum([~np.isnan(v) for v in like], axis=0), 1)
+        return np.where(self.windows.reference, whole, values)
+
+    def _failing(self, checks: Sequence[CheckResult]) -> None:
+        """Checks that began to fail with the incident tell of what has no time before to be compared with."""
+        since = self.windows.onset - EVENT_BEFORE
+        for check in checks:
+            signal = _CHECKS.get(check.id)
+            if signal is not None and check.outcome == "fail" and check.since is not None and check.since >= since:
+                self._note(signal, ", ".join(check.instances[:2]), None, check.value, BY_ID[check.id].unit)
 
     def _memory(self) -> None:
         for instance, container in self._containers():

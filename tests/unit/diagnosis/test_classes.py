@@ -7,6 +7,7 @@ from appstatus.diagnosis import diagnose
 from appstatus.diagnosis.classes import CLASSES, RULES, classify
 from appstatus.diagnosis.result import Cause
 from appstatus.diagnosis.signals import SIGNALS
+from appstatus.inspections.result import CheckResult
 from appstatus.model.facts import Change
 from appstatus.model.series import F64
 from appstatus.model.world import Application, Connection, Container, Node, World
@@ -58,6 +59,26 @@ def test_throttled() -> None:
     found = cause(shop(cart(limited)))
     assert (found.app, found.klass, found.instance) == (CART, "cpu-throttled", "cart-0")
     assert evidence(found, "throttled") == (0.0, 0.6)
+
+
+def test_a_new_release_is_compared_with_the_old_one() -> None:
+    """The old instance ended with the rollout, the new one is throttled from its first sample on."""
+    made = shop(cart(**rollout(20)))
+    old = instance(
+        "cart-old", obsolete=True, containers=[container(cpu_usage=series(0.3, np.nan), cpu_throttled=series(0.0, np.nan))]
+    )
+    new = instance("cart-new", containers=[container(cpu_usage=series(np.nan, 0.5), cpu_throttled=series(np.nan, 0.6))])
+    made.applications[CART].instances = {i.name: i for i in (old, new)}
+    found = cause(made)
+    assert (found.klass, found.instance, evidence(found, "throttled")) == ("cpu-throttled", "cart-new", (0.0, 0.6))
+    assert evidence(found, "rollout") == (None, ONSET - 20)
+
+
+@pytest.mark.parametrize(("since", "klass"), [(ONSET + 15, "cpu-throttled"), (ONSET - 3000, "inside")])
+def test_a_check_that_began_to_fail_with_the_incident_tells(since: float, klass: str) -> None:
+    failing = CheckResult("CPUThrottling", "cpu", "fail", 0.5, 0.1, since, ("cart-0",))
+    diagnosis = diagnose(shop(cart()), {CART: [failing]}, WEB, [], NOW)
+    assert (diagnosis.causes[0].app, diagnosis.causes[0].klass) == (CART, klass)
 
 
 def neighbour(name: str, usage: F64, node: str = "node-1") -> Application:
