@@ -317,8 +317,10 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 		if (key.direction == INBOUND)
 			key.peer = slot ? slot & SLOT_PEER : conn->peer & SLOT_PEER;
 		request_ended(&key, status / 100 - 1,
-			      !slot || status == 101 || r->message.flags & MESSAGE_STREAM ? NO_LATENCY :
-											      since(slot, r->message.first),
+			      /* Good answers only: an error is often fast, and would make the others look so. */
+			      !slot || status == 101 || status >= 500 || r->message.flags & MESSAGE_STREAM ?
+				      NO_LATENCY :
+				      since(slot, r->message.first),
 			      r->now, 1);
 	}
 	if (status == 101 || (slot & SLOT_CONNECT && status < 300)) {
@@ -519,10 +521,9 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 		length = most;
 	r->at = r->carried = carried;
 	r->end = carried + length;
-	barrier_var(length);
-	if (length < 1 || length > CHUNK)
+	if (!length)
 		return false;
-	if (bpf_skb_load_bytes(skb, r->offset, scratch->bytes + carried, length)) {
+	if (bpf_skb_load_bytes(skb, r->offset, scratch->bytes + carried, BETWEEN_1_AND(1024, length))) {
 		count(UNPARSED_READ);
 		return false;
 	}

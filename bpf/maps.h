@@ -47,6 +47,15 @@ struct {
 #define unlikely(x) __builtin_expect(!!(x), 0)
 /* Makes the compiler forget what it knows of memory, so that the verifier sees equal states meet again. */
 #define forget() asm volatile("" ::: "memory")
+/* A size that even 5.10's verifier sees to be neither 0 nor above the power of two `most`; `n` must be so already. */
+#define BETWEEN_1_AND(most, n)                                                                                         \
+	({                                                                                                             \
+		__u64 less = (__u64)(n) - 1;                                                                           \
+		barrier_var(less);                                                                                     \
+		less &= (most) - 1;                                                                                    \
+		barrier_var(less);                                                                                     \
+		less + 1;                                                                                              \
+	})
 #define add(p, n) __sync_fetch_and_add(p, n)
 
 static __always_inline void count(__u32 counter)

@@ -240,8 +240,7 @@ static __always_inline void dns(struct __sk_buff *skb, const struct packet *pack
 	event->owner = bpf_sk_cgroup_id(sk);
 	if (length > EVENT_DATA)
 		length = EVENT_DATA;
-	barrier_var(length);
-	if (length >= 1 && length <= EVENT_DATA && !bpf_skb_load_bytes(skb, offset, event + 1, length))
+	if (length && !bpf_skb_load_bytes(skb, offset, event + 1, BETWEEN_1_AND(EVENT_DATA, length)))
 		event->length = length;
 	bpf_ringbuf_submit(event, 0);
 }
@@ -317,8 +316,7 @@ static __always_inline bool recognise(struct __sk_buff *skb, struct conn *conn, 
 	bool request;
 	__u64 w = 0;
 
-	barrier_var(n);
-	if (n < 1 || n > 8 || bpf_skb_load_bytes(skb, packet->payload, &w, n))
+	if (!n || bpf_skb_load_bytes(skb, packet->payload, &w, BETWEEN_1_AND(8, n)))
 		return false;
 	request = http_request_begins(w, n);
 	if (!request && !(!conn->fresh && http_response_begins(w, n))) {
