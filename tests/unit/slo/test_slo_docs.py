@@ -44,10 +44,10 @@ def detection(share: float, ratio: float) -> str:
 
 
 def test_tiers():
-    expected = [
-        f"| {t.name} | {format_duration(t.short)} / {format_duration(t.long)} | {100 * t.budget:g}% | {t.factor(WINDOW):.4g} | {t.severity} |"
-        for t in default_tiers(WINDOW)
-    ]
+    expected = []
+    for tier in default_tiers(WINDOW):
+        windows = f"{format_duration(tier.short)} / {format_duration(tier.long)}"
+        expected.append(f"| {tier.name} | {windows} | {100 * tier.budget:g}% | {tier.factor(WINDOW):.4g} | {tier.severity} |")
     assert table("tiers") == expected
 
 
