@@ -130,7 +130,10 @@ class Engine:
             for store, world in worlds:
                 apps = _members(store, policy)
                 objectives = objectives_of(policy, apps)
-                found.refusals |= store.enter(world, objectives, lambda metrics: build(facts, metrics, scope, now))
+                refused = store.enter(world, objectives, lambda metrics: build(facts, metrics, scope, now))
+                found.refusals |= refused
+                # What its owner must correct says nothing of the application.
+                objectives = [objective for objective in objectives if (objective.app, objective.id) not in refused]
                 for app in apps:
                     if app in self._closed:
                         store.ledger.forgive(app, self._closed[app])

@@ -7,18 +7,15 @@ crashes before or after one of them and goes on with a new process.
 import itertools
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import objects
 import pytest
-from appstatus.crds import apply_crds
 from appstatus.kube import Kube, own_path, path
 from simulated import Edge, Script, Simulation
 
 pytestmark = pytest.mark.timeout(900)
 
-CRDS = Path(__file__).parents[3] / "crds"
 PODS = {f"{name}-6c8d9f7b5-bcdfg": ip for name, ip in objects.APPS.items()}
 FRONTEND, CHECKOUT, CATALOG = PODS
 MINUTE = 60.0
@@ -38,13 +35,10 @@ SLO = {
 }
 
 
-@pytest.fixture(scope="module")
-def kube(api_server):
-    found = Kube.connect(str(api_server.kubeconfig))
-    assert apply_crds(found, CRDS) == 0
-    objects.namespace(found, "appstatus")
-    objects.node(found)
-    return found
+@pytest.fixture(scope="module", autouse=True)
+def place(kube):
+    objects.namespace(kube, "appstatus")
+    objects.node(kube)
 
 
 class Life:
