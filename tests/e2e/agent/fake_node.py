@@ -69,7 +69,8 @@ class Node:
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         self._containers: list[Container] = []
-        self._group = f"{ROOT}/{uuid.uuid4().hex[:8]}/kubepods/burstable"
+        self._own = f"{ROOT}/{uuid.uuid4().hex[:8]}"
+        self._group = f"{self._own}/kubepods/burstable"
         for name in ("pods", "containers"):
             (logs / name).mkdir(parents=True)
 
@@ -96,8 +97,10 @@ class Node:
         for container in self._containers:
             container.end()
         for mount in hierarchies():
-            for folder in sorted((mount / ROOT).glob("**/"), reverse=True):
+            for folder in sorted((mount / self._own).glob("**/"), reverse=True):
                 _remove(folder)
+            with contextlib.suppress(OSError):  # another test's node may be there
+                (mount / ROOT).rmdir()
 
 
 def _remove(folder: Path) -> None:
