@@ -138,7 +138,7 @@ def test_short_names_and_category(api: Any) -> None:
         "projects": "aproj",
         "slos": "aslo",
     }
-    # Not `appstatus`: `kubectl get appstatus` would list all kinds (docs/decisions/0001).
+    # Not `appstatus`: `kubectl get appstatus` would list all kinds (docs/decisions/0004).
     assert all("appstatus-all" in cells[-1].split(",") for cells in columns.values())
     assert [name for name, cells in columns.items() if "appstatus" in cells[-1].split(",")] == ["appstatuses"]
 
