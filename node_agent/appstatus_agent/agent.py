@@ -160,7 +160,7 @@ class Agent:
     def _take(self, event: events.Event, now: float) -> None:
         match event:
             case events.CgroupChange():
-                self._walk_wanted = self._walk_wanted or event.created
+                self._walk_wanted = True
                 if event.created and event.hierarchy == 0:
                     self.registry.note_birth(event.owner, event.path)
             case events.ProcessExec():
