@@ -43,24 +43,23 @@ def _document(connection: Connection, health: str, step: float, before: Mapping[
         document["namespace"] = upstream.namespace
     if health:
         document["health"] = health
-    times = len(connection.connects)
-    columns = max(int(SPAN / step), 1)
-    total = _mean(add([*traffic.requests.values(), connection.failed_connects], times), columns)
-    bad = [row for status, row in traffic.requests.items() if status in _BAD]
-    failed = _mean(add([*bad, connection.failed_connects], times), columns)
+    recent = slice(-max(int(SPAN / step), 1), None)
+    refused = connection.failed_connects[recent]
+    total = _mean(add([*(row[recent] for row in traffic.requests.values()), refused], len(refused)))
+    bad = [row[recent] for status, row in traffic.requests.items() if status in _BAD]
+    failed = _mean(add([*bad, refused], len(refused)))
     if total > 0:
         document["requests"] = _keep(before.get("requests"), total, "/s")
         document["errors"] = _keep(before.get("errors"), 100 * min(failed / total, 1.0), "%")
     if traffic.seconds is not None and traffic.timed is not None:
-        timed = _mean(traffic.timed, columns)
+        timed = _mean(traffic.timed[recent])
         if timed > 0:
-            document["latency"] = _keep(before.get("latency"), 1000 * _mean(traffic.seconds, columns) / timed, "ms")
+            document["latency"] = _keep(before.get("latency"), 1000 * _mean(traffic.seconds[recent]) / timed, "ms")
     return document
 
 
-def _mean(values: F64, columns: int) -> float:
-    recent = values[-columns:]
-    known = recent[~np.isnan(recent)]
+def _mean(values: F64) -> float:
+    known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else 0.0
 
 

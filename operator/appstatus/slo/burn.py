@@ -18,8 +18,9 @@ from appstatus.slo.history import History, Rows
 from appstatus.slo.sli import effective_threshold
 from appstatus.slo.status import CLOSING_WINDOW, OUTAGE, SLOStatus, State, TierStatus
 
-# Older than this (and than 4 steps) is not fresh: Unknown, never "met".
+# Older than this (and than 4 steps) is not fresh: Unknown, never "met". Users' own queries run at half the pace or less.
 STALE = 60.0
+STALE_PROMQL = 120.0
 HOUR = 3600.0
 
 
@@ -73,9 +74,9 @@ def evaluate(subjects: Sequence[Subject], history: History, now: float) -> list[
             by_length.setdefault(length, []).append(i)
     windows = {length: _window(subjects, numbers, history, length) for length, numbers in by_length.items()}
     rows = np.array([subject.row for subject in subjects], dtype=np.intp)
-    limit = max(int(np.ceil(STALE / history.step)), MIN_STEPS)
-    lag = history.fine.last_known(limit + 1)[rows]
-    fresh = (now - history.now + lag * history.step <= max(STALE, MIN_STEPS * history.step)) & (lag <= limit)
+    lag = history.fine.last_known(max(int(np.ceil(STALE_PROMQL / history.step)), MIN_STEPS) + 1)[rows]
+    stale = np.array([STALE_PROMQL if subject.objective.indicator == "promql" else STALE for subject in subjects])
+    fresh = now - history.now + lag * history.step <= np.maximum(stale, MIN_STEPS * history.step)
     outages = _outages(subjects, rows, lag, history)
     return [_status(subject, i, windows, plans[i], outages[i], bool(fresh[i]), history, now) for i, subject in enumerate(subjects)]
 

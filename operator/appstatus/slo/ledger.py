@@ -209,7 +209,7 @@ class Ledger:
         if objective.app in self._judged and self._judged[objective.app] <= world.now:
             return
         application = world.applications.get(objective.app)
-        available = _first_available(application, world.now) if application is not None else None
+        available = _first_available(application, world) if application is not None else None
         if available is not None:
             self._judged[objective.app] = min(self._judged.get(objective.app, np.inf), available + GRACE)
         self._lower_judged(objective.app, world.times, found.good)
@@ -285,9 +285,12 @@ def _meaning(objective: Objective) -> tuple[object, ...]:
     )
 
 
-def _first_available(application: Application, now: float) -> float | None:
-    """When the longest available of its instances became so; where nobody says when, now."""
+def _first_available(application: Application, world: World) -> float | None:
+    """When the longest available of its instances became so; where the API server cannot be asked, when its agent first saw it."""
     times = [instance.ready_since for instance in application.instances.values() if instance.ready_since is not None]
     if times:
         return min(times)
-    return now if any(instance.ready for instance in application.instances.values()) else None
+    if not any(instance.ready for instance in application.instances.values()):
+        return None
+    seen = np.flatnonzero(sli.observed(application, world))
+    return float(world.times[seen[0]]) if len(seen) else world.now

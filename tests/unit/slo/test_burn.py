@@ -8,7 +8,7 @@ from appstatus.api.objective import Outage, Tier
 from appstatus.api.tiers import default_tiers
 from appstatus.slo.ledger import Ledger
 from appstatus.slo.sli import Events
-from timeline import CART, DAY, STEP, T0, Timeline, objective, own, rate
+from timeline import CART, DAY, STEP, T0, Timeline, application, objective, own, rate, world
 
 HOUR = 3600.0
 SLACK = 45.0  # scrape, query grid and cycle, on top of the closed form
@@ -249,6 +249,22 @@ def test_while_prometheus_does_not_answer_nothing_is_judged_and_afterwards_nothi
     line.good[240:280] = 10.0
     assert line.cycle(2).state == "Met"
     assert line.cycle(2).covered == pytest.approx(284 * STEP), "the gap was filled in"
+
+
+def test_without_the_api_server_an_application_that_never_answered_is_judged_too():
+    line = Timeline(rate((DAY, 0.0)), rate((DAY, 10.0)), ready=None)
+    assert line.cycle(240).state == "Outage", "its agent has seen it for an hour"
+
+
+def test_a_users_own_query_may_lag_behind():
+    wanted = own(indicator="promql", threshold=None, query_bad="x", query_total="y")
+    ledger = Ledger(STEP, T0)
+    times = T0 + STEP * np.arange(1, 241)
+    known = np.where(times <= times[-1] - 90, 150.0, np.nan)
+    app = application(240)
+    ledger.update(world(app, times), [wanted], {(CART, wanted.id): Events(known * 0.999, known)})
+    assert ledger.evaluate([wanted], float(times[-1]))[CART][0].state == "Met"
+    assert ledger.evaluate([wanted], float(times[-1]) + 60)[CART][0].state == "NoData"
 
 
 def test_tiers_that_cannot_work_are_dropped_with_the_reason():
