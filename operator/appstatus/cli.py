@@ -194,7 +194,8 @@ def _judge(
     scope = Scope(configured.projects, namespaces)
     judged = [app for app in world.applications.values() if app.ref is not None or not facts.workloads]
     policy = resolve(scope, configured.slos, configured.overrides, judged, now)
-    objectives = objectives_of(policy, list(policy.apps))
+    # Indicators in PromQL are the operator's: they need their own queries over their whole window.
+    objectives = [objective for objective in objectives_of(policy, list(policy.apps)) if objective.indicator != "promql"]
     ledger = Ledger(arguments.step, now)
     ledger.update(world, objectives)
     for chunk in plan(now, min(arguments.history, max((o.window for o in objectives), default=0.0))):

@@ -5,9 +5,12 @@ Counters are integrals of the current rates over real time, so that a real Prome
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import numpy as np
 from appstatus.model.world import BUCKETS
 
 MACHINE = "0123456789abcdef0123456789abcdef"
@@ -64,7 +67,26 @@ class Shop:
             for flow in self.flows:
                 flow.run(now - self.last)
             self.last = now
-            return "\n".join([*self._node(), *self._containers(), *self._traffic()]) + "\n"
+            return "\n".join(self._lines()) + "\n"
+
+    def write_past(self, target: Path, start: float, end: float, step: float, at: Callable[[float], None]) -> None:
+        """OpenMetrics of a past; ``at`` is called with each time and sets the flows."""
+        samples: dict[str, list[str]] = {}
+        for moment in np.arange(start, end, step):
+            at(float(moment))
+            for flow in self.flows:
+                flow.run(step)
+            for line in self._lines():
+                series, _, value = line.rpartition(" ")
+                samples.setdefault(series, []).append(f"{series} {value} {moment:.3f}")
+        # A metric's lines must stand together.
+        with target.open("w") as out:
+            for series in sorted(samples, key=lambda each: each.partition("{")[0]):
+                out.writelines(f"{line}\n" for line in samples[series])
+            out.write("# EOF\n")
+
+    def _lines(self) -> list[str]:
+        return [*self._node(), *self._containers(), *self._traffic()]
 
     def _node(self) -> list[str]:
         m = f'machine_id="{MACHINE}"'

@@ -1,0 +1,112 @@
+"""``appstatus audit`` on a real Prometheus with two hours of the past: the same judgement without installing anything."""
+
+import json
+import subprocess
+import sys
+import time
+
+import objects
+import pytest
+import yaml
+from promprocess import PrometheusProcess
+
+HOUR = 3600.0
+STEP = 15.0
+OUTAGE = 600.0  # the last ten minutes
+
+
+@pytest.fixture(scope="module")
+def end():
+    """A little in the past, and whole: the last sample of every series is there."""
+    return (time.time() - 120) // 60 * 60
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory, end):
+    folder = tmp_path_factory.mktemp("audit")
+    shop = objects.shop()
+
+    def at(moment):
+        shop.flows[1].bad = 1.0 if moment > end - OUTAGE else 0.0
+
+    shop.write_past(folder / "past.om", end - 2 * HOUR, end + 1, STEP, at)
+    found = PrometheusProcess(folder, {}, STEP)
+    create = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "past.om"), str(found.data)]
+    subprocess.run(create, check=True, capture_output=True)
+    found.start()
+    yield found
+    found.stop()
+
+
+def audit(*arguments):
+    command = [sys.executable, "-m", "appstatus.cli", "audit", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def rows(done):
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return {line[1]: line for line in lines[1:]}
+
+
+def test_a_violation_is_shown_first_with_its_cause_and_in_the_exit_status(prometheus, end):
+    done = audit("--prometheus", prometheus.url, "--at", str(end), "--history", "2h")
+    assert done.returncode == 1, done.stderr
+    print(f"\n{done.stdout}")
+    first = done.stdout.splitlines()[1]
+    assert first.split()[1:4] == ["checkout.deployment", "Violated", "1/2"]
+    assert "checkout.deployment: answers with errors" in first
+    assert rows(done)["catalog.deployment"][2] == "Healthy"
+
+
+def test_before_the_outage_all_is_well(prometheus, end):
+    done = audit(
+        "--prometheus",
+        prometheus.url,
+        "--at",
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end - OUTAGE - 60)),
+        "--history",
+        "1h",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {row[2] for row in rows(done).values()} == {"Healthy"}
+
+
+@pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_the_same_as_documents(prometheus, end, form, read):
+    done = audit("--prometheus", prometheus.url, "--at", str(end), "--history", "1h", "-o", form, "-n", objects.NAMESPACE)
+    items = {item["metadata"]["name"]: item for item in read(done.stdout)["items"]}
+    assert set(items) == {f"{name}.deployment" for name in objects.APPS}
+    assert items["checkout.deployment"]["status"]["health"] == "Violated"
+    assert items["checkout.deployment"]["kind"] == "AppStatus"
+
+
+def test_with_a_cluster_its_workloads_and_slos_are_used(prometheus, end, kube, own_api):
+    objects.cluster(kube)
+    objects.deployment(kube, "idle", "10.0.0.9")
+    objects.project(kube, "http://elsewhere:9090", "15s", defaults={"slos": {"latency": {"enabled": False}}})
+    done = audit("--prometheus", prometheus.url, "--kubeconfig", str(own_api.kubeconfig), "--at", str(end), "--history", "1h")
+    assert done.returncode == 1, done.stderr
+    found = rows(done)
+    assert found["checkout.deployment"][2:4] == ["Violated", "0/1"], "the Project has turned the latency SLO off"
+    assert "idle.deployment" in found, "no metric knows it"
+
+
+def test_the_past_without_data_is_unknown(prometheus, end):
+    done = audit("--prometheus", prometheus.url, "--at", str(end + 1000), "--history", "1h")
+    assert done.returncode == 3, done.stdout
+    assert {row[2] for row in rows(done).values()} == {"Unknown"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--prometheus", "http://127.0.0.1:9"), "Connection refused"),
+        (("--prometheus", "http://127.0.0.1:9", "--kubeconfig", "/nowhere"), "/nowhere"),
+        (("--prometheus", "http://127.0.0.1:9", "--at", "yesterday"), "'yesterday' is neither a time"),
+        ((), "--prometheus"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(arguments, message):
+    done = audit(*arguments)
+    assert done.returncode == 2 and message in done.stderr
+    assert "Traceback" not in done.stderr
