@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 from appstatus.api.names import AppKey
 from appstatus.api.objective import Objective
 from appstatus.model.series import F64
-from appstatus.model.world import Application, World
+from appstatus.model.world import World
 from appstatus.slo import sli
 from appstatus.slo.burn import HOUR, Subject, evaluate
 from appstatus.slo.history import History, column
+from appstatus.slo.record import Records
 from appstatus.slo.sli import NEEDED, Events
 from appstatus.slo.status import SLOStatus
 
-# An application is judged this long after its first instance became available: a first start does not page.
-GRACE = 120.0
 # Newest steps that may still change: late samples. Neither exported as counters nor trusted after this many cycles without data.
 OVERLAP = 3
 # An objective that is gone for this long is forgotten; its application may only have been away for a moment.
@@ -53,8 +52,7 @@ class Ledger:
         self.history = History(step, span, column(now, step) * step)
         self._rows: dict[Key, _Row] = {}
         self._free: list[int] = []
-        self._judged: dict[AppKey, float] = {}
-        self._forgiven: dict[AppKey, float] = {}
+        self._records = Records()
         self._live: dict[str, set[int]] = {kind: set() for kind in NEEDED}
         self._counted_to: int | None = None
         self._counted_bad = np.zeros(0)
@@ -74,14 +72,11 @@ class Ledger:
         usable = self._usable_steps(world)
         rows: list[_Row] = []
         parts: list[Events] = []
+        for objective in objectives:
+            self._meet(objective.app, world)
         for objective, row, found in self._events(world, objectives, promql or {}, usable):
-            self._judge_from(world, objective, found)
-            start = self._judged.get(objective.app)
-            if start is None:
-                continue
-            # What happened before it was ready to be judged is not part of its record.
-            early = world.times <= start
-            found = Events(np.where(early, np.nan, found.good), np.where(early, np.nan, found.total))
+            self._records.answered(objective.app, world.times, found)
+            found = self._records.from_judgement_on(objective.app, world.times, found)
             rows.append(row)
             parts.append(found)
             self._note(row, world.times, world.step, found)
@@ -102,10 +97,12 @@ class Ledger:
         """Enters the past of one objective: (times,) events in the ``step`` seconds before each of ``times`` (ascending)."""
         row = self._row(objective, self.history.now)
         before = row.since if row.since is not None else self.history.now
+        found = self._records.from_birth_on(objective.app, times, step, found)
         self.history.fill(row.index, times, step, found.good, found.total, before)
         inside = times - step < before
-        self._note(row, times[inside], step, Events(found.good[inside], found.total[inside]))
-        self._lower_judged(objective.app, times[inside], found.good[inside])
+        found = Events(found.good[inside], found.total[inside])
+        self._note(row, times[inside], step, found)
+        self._records.answered(objective.app, times[inside], found)
 
     def since(self, objective: Objective) -> float | None:
         """The earliest time with data, unix seconds."""
@@ -114,7 +111,7 @@ class Ledger:
 
     def forgive(self, app: AppKey, closed: float) -> None:
         """An incident of the application closed: bad events up to then still cost budget, but cannot open another."""
-        self._forgiven[app] = max(self._forgiven.get(app, 0.0), closed)
+        self._records.forgive(app, closed)
 
     def evaluate(self, objectives: Sequence[Objective], now: float) -> dict[AppKey, list[SLOStatus]]:
         """The status of each objective, by application, in the order given.
@@ -125,8 +122,8 @@ class Ledger:
             Subject(
                 objective,
                 self._row(objective, now).index,
-                self._judged.get(objective.app),
-                self._forgiven.get(objective.app, 0.0) if objective.post else 0.0,
+                self._records.judged(objective.app),
+                self._records.forgiven(objective.app) if objective.post else 0.0,
             )
             for objective in objectives
         ]
@@ -203,22 +200,16 @@ class Ledger:
                     found = Events(np.where(mask, found.good, np.nan), np.where(mask, found.total, np.nan))
                 yield objective, row, found
 
-    # -- from when on an application is judged ------------------------------------------------------------------------------------
-
-    def _judge_from(self, world: World, objective: Objective, found: Events) -> None:
-        if objective.app in self._judged and self._judged[objective.app] <= world.now:
+    def _meet(self, app: AppKey, world: World) -> None:
+        application = world.applications.get(app)
+        if application is None:
             return
-        application = world.applications.get(objective.app)
-        available = _first_available(application, world) if application is not None else None
-        if available is not None:
-            self._judged[objective.app] = min(self._judged.get(objective.app, np.inf), available + GRACE)
-        self._lower_judged(objective.app, world.times, found.good)
-
-    def _lower_judged(self, app: AppKey, times: F64, good: F64) -> None:
-        """A good answer says that an instance was available, also when all pods have been replaced since."""
-        answered = np.flatnonzero(np.nan_to_num(good) > 0)
-        if len(answered):
-            self._judged[app] = min(self._judged.get(app, np.inf), float(times[answered[0]]) + GRACE)
+        if self._records.is_another(application):
+            for (owner, _), row in self._rows.items():
+                if owner == app:
+                    self._wipe(row.index)
+                    row.since, row.answered = None, False
+        self._records.look(application, world)
 
     # -- rows ---------------------------------------------------------------------------------------------------------------------
 
@@ -242,10 +233,7 @@ class Ledger:
             row = self._rows.pop(key)
             self._wipe(row.index)
             self._free.append(row.index)
-        apps = {app for app, _ in self._rows}
-        for per_app in (self._judged, self._forgiven):
-            for app in [app for app in per_app if app not in apps and now - per_app[app] > FORGET]:
-                del per_app[app]
+        self._records.forget({app for app, _ in self._rows})
 
     def _wipe(self, index: int) -> None:
         self.history.clear(index)
@@ -283,14 +271,3 @@ def _meaning(objective: Objective) -> tuple[object, ...]:
         objective.query_bad,
         objective.query_total,
     )
-
-
-def _first_available(application: Application, world: World) -> float | None:
-    """When the longest available of its instances became so; where the API server cannot be asked, when its agent first saw it."""
-    times = [instance.ready_since for instance in application.instances.values() if instance.ready_since is not None]
-    if times:
-        return min(times)
-    if not any(instance.ready for instance in application.instances.values()):
-        return None
-    seen = np.flatnonzero(sli.observed(application, world))
-    return float(world.times[seen[0]]) if len(seen) else world.now

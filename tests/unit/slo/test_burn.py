@@ -140,6 +140,22 @@ def test_an_application_whose_pods_were_all_replaced_a_minute_ago_is_still_judge
     assert line.until(violated, 10) <= 60
 
 
+def test_a_workload_created_anew_under_the_same_name_starts_with_a_clean_record():
+    """Deleted under load, so that its clients fail; created again an hour later, with errors while it starts."""
+    good = rate((HOUR, 10.0), (HOUR, 0.0), (60, 0.0), (DAY, 10.0))
+    line = Timeline(good, 10 - good)
+    line.uid = "first"
+    line.cycle(240)
+    line.cycle(200)
+    line.uid, line.created, line.ready = "second", T0 + 2 * HOUR, T0 + 2 * HOUR + 5
+    line.cycle(40)
+    states = [status.state for status in (line.cycle() for _ in range(100)) if status is not None]
+    assert set(states) == {"Met"}
+    assert line.cycle().budget == 1.0
+    line.ledger.backfill_events(line.objective, T0 + HOUR * np.arange(-10, 3), HOUR, Events(np.zeros(13), np.full(13, 36000.0)))
+    assert line.cycle().budget == 1.0, "nor does what was counted before come back"
+
+
 def test_budget_and_coverage():
     line = Timeline(rate((30 * DAY, 9.95)), rate((30 * DAY, 0.05)))
     for _ in range(48):

@@ -82,6 +82,8 @@ class Timeline:
     objective: Objective = field(default_factory=objective)
     window: int = 240
     missing: dict[int, tuple[str, ...]] = field(default_factory=dict)  # cycle -> failed queries
+    uid: str = "cart"
+    created: float = T0 - DAY
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(STEP, T0)
@@ -110,7 +112,8 @@ class Timeline:
         if self.slow is not None:
             buckets[: BUCKETS.index(0.25) + 1] -= self._slice(self.slow)
         served = Traffic(requests, buckets, good, good)
-        app = application(self.window, self.ready, served=served)
+        ref = ObjectRef("apps/v1", "Deployment", "shop", "cart", self.uid)
+        app = application(self.window, self.ready, served=served, ref=ref, created=self.created)
         if self.ready is not None and self.ready > self.now:
             app.instances.clear()
         if self.unanswered is not None:
