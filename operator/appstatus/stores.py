@@ -79,12 +79,13 @@ class Stores:
         self._opener = opener
         self._stores: dict[tuple[Endpoint, float], Store] = {}
         self._endpoints: dict[str, tuple[PrometheusSpec, Endpoint, float]] = {}  # by Project: made from, result, when (monotonic)
-        self._folder = Path(tempfile.mkdtemp(prefix="appstatus-tls-"))
+        self._folder: Path | None = None
 
     def close(self) -> None:
         for store in self._stores.values():
             store.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def open(self) -> list[Store]:
@@ -154,6 +155,8 @@ class Stores:
 
     def _file(self, project: str, name: str, content: str) -> str:
         """TLS material goes through files. The name tells the content, so that a rotated certificate is another endpoint."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="appstatus-tls-"))
         target = self._folder / f"{project}-{abs(hash(content)):x}-{name}"
         if not target.exists():
             target.touch(mode=0o600)

@@ -123,3 +123,56 @@ def test_a_crash_at_any_write_changes_no_event(kube, undisturbed):
         life.end()
     print(f"\n{len(points)} crash points, {len(wrong)} wrong")
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_workload_deleted_during_its_incident_ends_it_with_the_reason(kube):
+    life = Life(kube)
+    life.simulation.run(7 * MINUTE)
+    assert sum(reason == "SLOSlowBurn" for _, _, reason in life.events()) == 1
+    cache = life.simulation.cache
+    for plural, version, name in (
+        ("pods", "v1", CHECKOUT),
+        ("replicasets", "apps/v1", "checkout-6c8d9f7b5"),
+        ("deployments", "apps/v1", "checkout"),
+    ):
+        kube.request(
+            "DELETE",
+            path(version, plural, life.namespace, name),
+            query={"gracePeriodSeconds": 0, "propagationPolicy": "Background"},
+        )
+        assert cache.sweep(kube, plural) == 1
+    life.simulation.script.edges = [edge for edge in life.simulation.script.edges if CHECKOUT not in (edge.server, edge.client)]
+    life.simulation.run(4 * MINUTE)
+    events = [event for event in kube.list(path("v1", "events", life.namespace)) if event["reason"] == "SLORecovered"]
+    assert len(events) == 1 and "checkout was deleted" in events[0]["message"]
+    left = {raw["metadata"]["name"] for raw in kube.list(own_path("appstatuses", life.namespace))}
+    assert "checkout.deployment" not in left and "catalog.deployment" in left
+    life.end()
+
+
+def test_an_open_incident_survives_the_deletion_of_its_appstatus_and_a_restart(kube):
+    life = Life(kube)
+    life.simulation.run(7 * MINUTE)
+    before = life.events()
+    kube.request("DELETE", own_path("appstatuses", life.namespace))
+    life.simulation.engine = None
+    life.simulation.run(12 * MINUTE)
+    after = life.events()
+    assert all(after[key] == count for key, count in before.items()), after
+    assert set(after.values()) == {1} and sum(reason == "SLORecovered" for _, _, reason in after) == 1
+    life.end()
+
+
+def test_without_prometheus_an_incident_stays_open_and_goes_on_afterwards(kube):
+    life = Life(kube)
+    life.simulation.run(7 * MINUTE)
+    before = life.events()
+    life.simulation.script.down = True
+    life.simulation.run(6 * MINUTE)
+    assert life.events() == before
+    health = {raw["metadata"]["name"]: raw["status"]["health"] for raw in kube.list(own_path("appstatuses", life.namespace))}
+    assert health["catalog.deployment"] == "Unknown"
+    life.simulation.script.down = False
+    life.simulation.run(7 * MINUTE)
+    assert sum(reason == "SLORecovered" for _, _, reason in life.events()) == 1 and set(life.events().values()) == {1}
+    life.end()

@@ -1,6 +1,7 @@
 """Two replicas of the operator as processes, with the chart's rights, on a real API server and a real Prometheus: one incident,
 during which the leader is killed, the API server and Prometheus go away; each Event comes exactly once."""
 
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -197,6 +198,20 @@ def test_a_deleted_appstatus_comes_back_and_one_without_workload_goes(world):
         world.kube.request("DELETE", path(version, plural, objects.NAMESPACE, name), query=query)
     until(lambda: "catalog" not in world.health(), 60, "the AppStatus of a deleted workload goes")
     assert world.reasons() == {"SLOFastBurn": 1, "SLORecovered": 1}
+
+
+def test_a_leader_that_was_frozen_ends_when_it_sees_its_successor(world):
+    frozen = world.leader()
+    assert frozen is not None and frozen.process is not None
+    frozen.process.send_signal(signal.SIGSTOP)
+    other = next(replica for replica in world.replicas if replica is not frozen)
+    until(lambda: other.leads, 40, "the other replica leads")
+    frozen.process.send_signal(signal.SIGCONT)
+    until(lambda: not frozen.alive, 20, "the former leader ends")
+    assert frozen.process.returncode == 3
+    frozen.start()
+    until(lambda: frozen.get("/readyz")[0] == 200, 60, "it is back as a standby")
+    assert not frozen.leads and world.reasons() == {"SLOFastBurn": 1, "SLORecovered": 1}
 
 
 def test_a_graceful_stop_hands_over_at_once(world):
