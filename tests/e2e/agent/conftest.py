@@ -21,11 +21,22 @@ def objects() -> Path:
     return ROOT / "bpf" / "build"
 
 
-@pytest.fixture(scope="module")
-def kernel(objects):
+@pytest.fixture(scope="session")
+def load(objects):
+    """Kernel.load with the capabilities of the DaemonSet and nothing more."""
     from appstatus_agent.kernel import Config, Kernel
+    from capabilities import Limited
 
-    kernel = Kernel.load(Config(objects=objects, overdue_seconds=2))
+    def load(**settings):
+        return Limited(Kernel.load, Config(objects=objects, **settings))
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def kernel(load):
+    """Shared by the tests of a module; requests are overdue after 2 s instead of 30."""
+    kernel = load(overdue_seconds=2)
     off = {name: feature.reason for name, feature in kernel.features.items() if not feature.on}
     assert not off, f"features that this kernel should have are off: {off}"
     yield kernel

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-
 from appstatus_agent.kernel import Kernel, rows
 from appstatus_agent.kernel.loader import find_cgroup_root
 
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
+
+
+def network_inode() -> int:
+    """Number of this thread's network namespace."""
+    return Path("/proc/thread-self/ns/net").stat().st_ino
 
 
 @contextlib.contextmanager

@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from appstatus_agent.kernel import Config, Kernel, rows
 from talk import Talk, requests_of, reset, settle
 from test_requests import CHUNKED, FAIL, FAKE, GET, OK, C, Case, S, answer, check, chunked, play, post
-
-from appstatus_agent.kernel import Config, Kernel, rows
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
 
@@ -134,7 +133,8 @@ class Drops:
     """nftables rules in the test's own network namespace."""
 
     def __init__(self, rule: str):
-        subprocess.run(["nft", "-f", "-"], input="table inet t {\n chain c {\n" + rule.replace("; ", "\n") + "\n}\n}\n", text=True, check=True)
+        table = "table inet t {\nchain c {\n" + rule.replace("; ", "\n") + "\n}\n}\n"
+        subprocess.run(["nft", "-f", "-"], input=table, text=True, check=True)
 
     def __enter__(self):
         return self
@@ -191,7 +191,8 @@ def test_body_segment_overtaken(kernel, owners):
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 12000\r\n\r\n"
     play(talk, [C(GET), S(head + body)])
     port = talk.address[1]
-    with Drops(f"type filter hook input priority 0; tcp sport {port} limit rate over 1/day burst 1 packets accept; tcp sport {port} drop"):
+    all_but_one = f"tcp sport {port} limit rate over 1/day burst 1 packets accept"
+    with Drops(f"type filter hook input priority 0; {all_but_one}; tcp sport {port} drop"):
         talk.server.sendall(body)  # lost once
         time.sleep(0.02)
         talk.server.sendall(body)
@@ -261,15 +262,15 @@ def test_packets_beyond_64_kib(kernel, owners, host):
 
 
 @pytest.fixture
-def late(objects):
+def late(load):
     """A kernel side that is loaded only when the test says so."""
     loaded = []
 
-    def load() -> Kernel:
-        loaded.append(Kernel.load(Config(objects=objects, overdue_seconds=2)))
+    def now(**settings) -> Kernel:
+        loaded.append(load(**({"overdue_seconds": 2} | settings)))
         return loaded[-1]
 
-    yield load
+    yield now
     for kernel in loaded:
         kernel.close()
 
@@ -316,22 +317,17 @@ def test_upload_running_before(late, owners):
 
 def test_hanging_server_is_seen_within_30_seconds(late, owners):
     """The default bound, on a connection without a single packet after the request."""
-    kernel = late()
-    kernel.close()
-    kernel = Kernel.load(Config(objects=kernel._config.objects))
-    try:
-        talk = Talk(owners).open()
-        talk.ask(GET)
-        time.sleep(29)
-        kernel.sweep()
-        assert requests_of(kernel, owners.ids["client"]).ended == {}
-        time.sleep(1.2)
-        kernel.sweep()
-        for end in ("client", "server"):
-            assert requests_of(kernel, owners.ids[end]).ended == {"overdue": 1}, end
-        talk.close()
-    finally:
-        kernel.close()
+    kernel = late(overdue_seconds=Config().overdue_seconds)
+    talk = Talk(owners).open()
+    talk.ask(GET)
+    time.sleep(29)
+    kernel.sweep()
+    assert requests_of(kernel, owners.ids["client"]).ended == {}
+    time.sleep(1.2)
+    kernel.sweep()
+    for end in ("client", "server"):
+        assert requests_of(kernel, owners.ids[end]).ended == {"overdue": 1}, end
+    talk.close()
 
 
 # ---- keys ----
@@ -426,7 +422,9 @@ def test_actual_destination(kernel, owners):
     talk.close()
     kernel.forget_nat(talk.address, talk.address)
     got = requests_of(kernel, owners.ids["client"])
-    found = {(rows.address(row["key"]["actual"]), int(row["key"]["actual_port"])): int(row["value"]["ended"][1]) for row in got.rows}
+    found = {
+        (rows.address(row["key"]["actual"]), int(row["key"]["actual_port"])): int(row["value"]["ended"][1]) for row in got.rows
+    }
     assert found == {("::", 0): 1, ("10.232.0.5", 8080): 1}
 
 

@@ -7,10 +7,9 @@ import subprocess
 import time
 
 import pytest
-from talk import Talk, settle
+from appstatus_agent.kernel import Kernel, events, rows
+from talk import Talk, network_inode, settle
 from test_requests_traps import Drops
-
-from appstatus_agent.kernel import Config, Kernel, events, rows
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
 
@@ -119,16 +118,16 @@ def test_actual_destination_known_a_moment_after_the_handshake(kernel, owners):
     assert (one["connects"], one["active"]) == (1, 0)
 
 
-def test_sockets_open_at_start(objects, owners):
+def test_sockets_open_at_start(load, owners):
     talk = Talk(owners).open()
     talk.ask(b"before")
-    kernel = Kernel.load(Config(objects=objects))
+    kernel = load()
     try:
         assert kernel.features["sockets_at_start"].on
         found = kernel.sockets()
         ours = {
             (int(row["owner"]), int(row["state"]), rows.address(row["local"]), int(row["local_port"]), int(row["pid"]))
-            for row in found[found["netns"] == os.stat("/proc/thread-self/ns/net").st_ino]
+            for row in found[found["netns"] == network_inode()]
         }
         client, server = owners.ids["client"], owners.ids["server"]
         port, pid = talk.address[1], os.getpid()
@@ -162,7 +161,7 @@ def wait_for(kernel: Kernel, wanted, seconds: float = 2.0) -> list[events.Event]
 def test_listener_opens_and_closes(kernel, owners):
     with owners.as_("server"):
         listener = socket.create_server(("127.0.0.1", 0))
-    address, netns = listener.getsockname(), os.stat("/proc/thread-self/ns/net").st_ino
+    address, netns = listener.getsockname(), network_inode()
 
     def is_ours(opened):
         return lambda e: (
