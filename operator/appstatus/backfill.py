@@ -85,8 +85,8 @@ class Backfill:
     def busy(self) -> bool:
         return bool(self._running)
 
-    def tick(self, objectives: list[Objective], now: float, build: Callable[[Metrics], World]) -> None:
-        """Takes a finished chunk in and starts the next one."""
+    def tick(self, objectives: list[Objective], world: World, build: Callable[[Metrics], World]) -> None:
+        """Takes a finished chunk in and starts the next one. ``world``: of this cycle; ``build`` makes one of other metrics."""
         if self._future is not None:
             if not self._future.done():
                 return
@@ -96,7 +96,7 @@ class Backfill:
             self._running = [objective for objective in objectives if (objective.app, objective.id) not in self._done]
             if not self._running:
                 return
-            self._chunks = list(plan(now, max(objective.window for objective in self._running)))
+            self._chunks = list(plan(world.now, max(objective.window for objective in self._running)))
             self._failures = 0
         if not self._chunks:
             log.info("Read the past of %d SLOs back", len(self._running))
@@ -104,12 +104,16 @@ class Backfill:
             self._done.intersection_update({(objective.app, objective.id) for objective in objectives})
             self._running = []
             return
-        self._future = self._pool.submit(self._fetch, self._chunks[0], list(self._running))
+        chunk = self._chunks[0]
+        # Raw data of the whole cluster are not read for the sake of an application that did not exist then.
+        apps = {objective.app: world.applications.get(objective.app) for objective in self._running}
+        young = {key for key, app in apps.items() if app is not None and (app.created or 0.0) > chunk.end}
+        self._future = self._pool.submit(self._fetch, chunk, list(self._running), young)
 
-    def _fetch(self, chunk: Chunk, objectives: list[Objective]) -> _Fetched:
+    def _fetch(self, chunk: Chunk, objectives: list[Objective], young: set[AppKey]) -> _Fetched:
         exported = self._prometheus.chunk(EXPORTED, chunk.start, chunk.end, chunk.step, TIMEOUT)
         known = _exported(exported)
-        missing = [o for o in objectives if o.indicator != "promql" and not _covers(known.get(_name(o)))]
+        missing = [o for o in objectives if o.indicator != "promql" and o.app not in young and not _covers(known.get(_name(o)))]
         raw = self._prometheus.chunk(BACKFILL, chunk.start, chunk.end, chunk.step, TIMEOUT) if missing else None
         promql = {}
         for objective in objectives:

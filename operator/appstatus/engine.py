@@ -190,7 +190,7 @@ class Engine:
         self._notice_others()
         posted = self._incidents.settle(outcome, documents, deadline)
         agents = self._agent.run(found.policy.projects.values(), found.facts, deadline)
-        made = [documents.appstatus(app) for app in sorted({*found.policy.apps, *self._incidents.parts})]
+        made = [self._appstatus(documents, app) for app in sorted({*found.policy.apps, *self._incidents.parts})]
         self._incidents.forget_done()
         made += [documents.slo(key) for key in found.policy.slos]
         made += [documents.override(key) for key in found.policy.overrides]
@@ -200,9 +200,17 @@ class Engine:
         ]
         self._statuses.submit(document for document in made if document is not None)
         written = self._statuses.flush(deadline)
-        deleted = self._delete_gone(found, made, deadline)
+        deleted = self._delete_gone(found, deadline)
         waiting = f" ({len(self._statuses)} wait)" if len(self._statuses) else ""
         return f"wrote {written} statuses{waiting}, deleted {deleted}, posted {posted} Events"
+
+    def _appstatus(self, documents: Documents, app: AppKey) -> Document | None:
+        try:
+            return documents.appstatus(app)
+        except Exception:  # one application that cannot be told must not keep the others from being told
+            log.exception("The status of %s could not be made", app)
+            self._metrics.failures.inc()
+            return None
 
     def _step(self, found: Cycle, leading: bool) -> machine.Outcome:
         # Without any world (no Project, no store) nothing is known of anybody, which is no reason to close an incident.
@@ -248,9 +256,10 @@ class Engine:
         for written in self._cache.values("appstatuses"):
             self._statuses.seen(Key("appstatuses", written.namespace, written.name), written.resource_version)
 
-    def _delete_gone(self, found: Cycle, made: list[Document | None], deadline: float) -> int:
+    def _delete_gone(self, found: Cycle, deadline: float) -> int:
         """AppStatus objects whose application is no longer judged. Never on the strength of a single cycle."""
-        wanted = {document.key for document in made if document is not None}
+        judged = {*found.policy.apps, *self._incidents.parts}
+        wanted = {Key("appstatuses", app.namespace, app.status_name) for app in judged}
         absent = Counter[Key]()
         deleted = 0
         # Without a Project the objects go with their owner, by garbage collection; with a Project in trouble they stay.
@@ -267,7 +276,6 @@ class Engine:
                     log.warning("%s could not be deleted yet: %s", key, error)
                     break
         self._absent = absent
-        judged = {*found.policy.apps, *self._incidents.parts}
         for app in [
             app for app in self._previous if app not in judged and Key("appstatuses", app.namespace, app.status_name) not in absent
         ]:

@@ -66,7 +66,7 @@ class Store:
         promql = {key: _events(parts, world.times, world.step) for key, parts in found.items()}
         self.ledger.update(world, objectives, promql)
         if self.prometheus.filled and not world.missing:
-            self.backfill.tick(objectives, world.now, build)
+            self.backfill.tick(objectives, world, build)
         return problems
 
 
