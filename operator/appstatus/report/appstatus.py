@@ -22,8 +22,8 @@ from appstatus.slo.status import SLOStatus
 Document = dict[str, Any]
 Health = Literal["Healthy", "Warning", "Violated", "Unknown"]
 
-# An object stays under 8 KiB; the rest is for its metadata.
-MAX_BYTES = 7000
+# An object stays under 8 KiB; the rest is for its metadata, of which managedFields names every field once more.
+MAX_BYTES = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def health(statuses: Sequence[SLOStatus], checks: Sequence[CheckResult], missing
 def appstatus(
     found: Findings, others: Mapping[AppKey, str], step: float, previous: Mapping[str, Any], generation: int, now: float
 ) -> Document:
-    """The status document, at most MAX_BYTES long.
+    """The status document, at most MAX_BYTES long as JSON.
 
     others      health of the applications that are judged
     previous    the status written last: times of what did not change, and figures that are still close
@@ -89,12 +89,8 @@ def appstatus(
     }
     if part is not None and not part.done:
         document["incident"] = incidents.incident(part, found.affected)
-    conditions = _conditions(found, state)
-    document["conditions"] = merge(previous.get("conditions", ()), conditions, generation, now)
-    left_out = shorten(document, MAX_BYTES)
-    if left_out:
-        conditions = [_with_note(condition, left_out) for condition in conditions]
-        document["conditions"] = merge(previous.get("conditions", ()), conditions, generation, now)
+    document["conditions"] = merge(previous.get("conditions", ()), _conditions(found, state), generation, now)
+    shorten(document, MAX_BYTES)
     return document
 
 
@@ -182,9 +178,3 @@ def _data_available(found: Findings) -> Condition:
     if without:
         return Condition("DataAvailable", False, "Incomplete", text.cut("; ".join(without), 512))
     return Condition("DataAvailable", True, "Fresh", "fresh data for everything that is judged")
-
-
-def _with_note(condition: Condition, left_out: str) -> Condition:
-    if condition.type != "Healthy":
-        return condition
-    return Condition(condition.type, condition.status, condition.reason, f"{condition.message} (left out for size: {left_out})")

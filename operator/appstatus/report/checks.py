@@ -48,7 +48,7 @@ def conditions(checks: Sequence[CheckResult]) -> list[Condition]:
             by_id = {check.id: check for check in mine}
             # Evidence has figures that move; it stands in status.inspections.failing, where it keeps its text while they are close.
             titles = [f"{BY_ID[each].title} fails{_where(by_id[each])}" for each in bad]
-            found.append(Condition(AREAS[area], False, bad[0], text.cut("; ".join(titles), 240)))
+            found.append(Condition(AREAS[area], False, bad[0], text.cut("; ".join(titles), 160)))
         elif unknown:
             found.append(Condition(AREAS[area], None, "NoData", f"no fresh data for {text.names(unknown, 5)}"))
         else:

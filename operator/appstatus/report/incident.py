@@ -137,7 +137,7 @@ def diagnosis(found: Diagnosis) -> Document:
         "causes": [_cause(each) for each in found.causes[:3]],
     }
     if found.dismissed:
-        document["dismissed"] = [cut(each, 256) for each in found.dismissed[:16]]
+        document["dismissed"] = [cut(each, 160) for each in found.dismissed[:16]]
     return document
 
 
@@ -156,7 +156,7 @@ def _cause(each: Cause) -> Document:
 
 
 def _evidence(fact: Evidence) -> Document:
-    document: Document = {"signal": fact.signal, "subject": cut(fact.subject, 512), "unit": fact.unit}
+    document: Document = {"signal": fact.signal, "subject": cut(fact.subject, 160), "unit": fact.unit}
     for name in ("before", "during"):
         value = getattr(fact, name)
         if value is not None:

@@ -5,10 +5,13 @@ from typing import Any
 
 import orjson
 
+from appstatus.report.text import cut
+
 Document = dict[str, Any]
 Lists = Callable[[Document], Iterator[list[Any]]]
-# The note of what was left out is added afterwards.
-ROOM = 200
+# For the note of what was left out.
+ROOM = 250
+SHORT_MESSAGE = 80
 
 
 def _at(*path: str) -> Lists:
@@ -37,23 +40,27 @@ def _evidence_of_causes(document: Document) -> Iterator[list[Any]]:
 
 # What is left out, where it is, and how many items of each list stay. In this order; the verdicts and the open incident stay.
 _STEPS: tuple[tuple[str, Lists, int], ...] = (
-    ("dependencies", _at("dependencies"), 10),
+    ("dependencies", _at("dependencies"), 20),
+    ("past incidents", _at("history"), 5),
     ("instances of failing checks", _of_failing("instances"), 3),
     ("past incidents", _at("history"), 3),
     ("dismissed causes", _at("incident", "diagnosis", "dismissed"), 0),
     ("further causes", _at("incident", "diagnosis", "causes"), 1),
     ("facts of evidence", _evidence_of_causes, 3),
     ("affected applications", _at("incident", "affected"), 5),
+    ("dependencies", _at("dependencies"), 5),
+    ("past incidents", _at("history"), 2),
     ("dependencies", _at("dependencies"), 0),
-    ("SLOs", _at("slos"), 4),
+    ("SLOs", _at("slos"), 2),
     ("past incidents", _at("history"), 1),
+    ("facts of evidence", _evidence_of_causes, 1),
 )
 # Of failing checks, last: their ids always stay.
-_DETAILS = ("evidence", "instances", "overriddenBy", "threshold", "unit", "value", "since")
+_DETAILS = ("evidence", "instances", "overriddenBy", "threshold", "unit", "value", "since", "area")
 
 
-def shorten(document: Document, limit: int) -> str:
-    """Shortens an AppStatus status in place until it has at most ``limit`` bytes; what was left out, in words."""
+def shorten(document: Document, limit: int) -> None:
+    """Shortens an AppStatus status in place until it has at most ``limit`` bytes; condition Healthy says what was left out."""
     left_out: dict[str, int] = {}
 
     def fits() -> bool:
@@ -69,4 +76,11 @@ def shorten(document: Document, limit: int) -> str:
             if detail in entry and not fits():
                 del entry[detail]
                 left_out["details of failing checks"] = left_out.get("details of failing checks", 0) + 1
-    return ", ".join(f"{count} {what}" for what, count in left_out.items())
+    for condition in document["conditions"]:
+        if not fits():
+            condition["message"] = cut(condition["message"], SHORT_MESSAGE)
+    if left_out:
+        note = ", ".join(f"{count} {what}" for what, count in left_out.items())
+        for condition in document["conditions"]:
+            if condition["type"] == "Healthy":
+                condition["message"] = f"{condition['message']} (left out for size: {note})"

@@ -8,7 +8,7 @@ from appstatus.diagnosis.result import Cause
 from appstatus.incidents.incident import marked
 from appstatus.report.event import Context, event, event_name, label_value, message, still_open
 from cases import CART, CHECKOUT, NOW, REF, checks, diagnosis, met, objective, opener, status
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 CONTEXT = Context("default", checks(DependencyLatency="fail"), [status(), met()], others=[CART])
@@ -164,6 +164,7 @@ def test_the_name_is_the_same_at_every_try_and_differs_by_application_incident_a
     assert len(event_name(long, "SLOFastBurn")) == 253
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     subject=st.text(min_size=0, max_size=900),
     others=st.lists(st.text("абвгд-x", min_size=1, max_size=200), max_size=60),
