@@ -78,7 +78,7 @@ RULES: tuple[Rule, ...] = (
         ("rollout",),
         ("errors", "slow", "no-instances", "fewer-instances", "restarts", "cpu-usage", "failed-connects"),
     ),
-    Rule("instance-down", some=("no-instances", "fewer-instances", "restarts")),
+    Rule("instance-down", ("failures",), ("no-instances", "fewer-instances", "restarts")),
     Rule("network-unreachable", ("failed-connects",)),
     Rule("noisy-neighbour", ("cpu-delay", "neighbour")),
     Rule("cpu-contention", ("cpu-delay", "node-cpu"), none=("cpu-usage",)),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from appstatus.api.names import AppKey
-from appstatus.diagnosis.excess import Accounts
+from appstatus.diagnosis.excess import Accounts, Excess
 from appstatus.diagnosis.flow import Source
 from appstatus.diagnosis.result import Evidence
 from appstatus.diagnosis.signals import THRESHOLD, Shift, Signals
@@ -20,6 +20,7 @@ LEAST_ACTIVE = 0.5  # connections
 DEEPEST = 3  # edges that cannot be read, in a row
 # Busy connections over which less than this part of the bytes goes are held by the caller, not waited for.
 STARVED = 0.5
+LATE = 2.0  # times the mean latency before
 
 
 @dataclass(slots=True)
@@ -40,6 +41,9 @@ def blame(
     """The source as it is, or moved to the dependency that the evidence points to; of equally likely ones the deepest."""
     if source.kind == "network" or signals.internal or signals.app.key.is_external:
         return source, signals
+    # Whoever waits answers late; errors at once are the caller's own (that nobody listens is found by failed connects).
+    if source.mode == "failures" and not _late(accounts.node(signals.app)):
+        return source, signals
     suspects = []
     for path, connection in _opaque(accounts, source.path, DEEPEST):
         moved = Source(connection.upstream, "own", source.mode, source.share, path, source.strongest)
@@ -49,7 +53,7 @@ def blame(
         if active is not None and active.score > THRESHOLD:
             edge = f"{connection.client.name}->{connection.upstream.name}"
             busy = Evidence("opaque", edge, active.before, active.during, "connections")
-        others = _others(accounts, theirs.app, path)
+        others = _others(accounts, theirs.app, path, violator, checks)
         if busy is not None and _starved(signals, connection) and not others and not theirs.internal:
             signals.found.setdefault("pool-held", busy)
             continue
@@ -82,15 +86,26 @@ def _starved(signals: Signals, connection: Connection) -> bool:
     return sent is not None and sent.during < STARVED * sent.before
 
 
-def _others(accounts: Accounts, app: Application, path: tuple[AppKey, ...]) -> int:
-    """How many other callers of ``app`` have become slow, or fail, for no reason further down that can be read."""
+def _others(
+    accounts: Accounts,
+    app: Application,
+    path: tuple[AppKey, ...],
+    violator: Application,
+    checks: Mapping[AppKey, Sequence[CheckResult]],
+) -> int:
+    """How many other callers of ``app`` have become late, for no reason of their own nor of anybody below who can be read."""
     found = 0
     for connection in app.downstreams:
         if connection.client in path or connection.traffic.requests:
             continue
         other = accounts.world.applications[connection.client]
         node = accounts.node(other)
-        seconds = node.seconds - sum(accounts.edge(c).seconds for c in other.upstreams)
-        failures = node.failures - sum(accounts.edge(c).failures for c in other.upstreams)
-        found += bool(seconds > 0.5 * node.seconds > 0 or failures > 0.5 * node.failures > 0)
+        below = sum(accounts.edge(c).seconds for c in other.upstreams)
+        if _late(node) and node.seconds - below > node.seconds / 2:
+            itself = Source(other.key, "own", "seconds", 0.0, (other.key,))
+            found += not Signals(accounts, itself, violator, checks).internal
     return found
+
+
+def _late(node: Excess) -> bool:
+    return node.seconds > 0 and node.before is not None and node.during is not None and node.during >= LATE * node.before

@@ -155,7 +155,7 @@ def test_slowness_after_a_rollout_is_a_bad_release() -> None:
     assert cause(shop(cart(container(cpu_usage=series(0.2, 1.5)), **rollout(60)))).klass == "bad-release"
 
 
-@pytest.mark.parametrize("before", [-120, 700])
+@pytest.mark.parametrize("before", [-120, 150, 700])
 def test_a_rollout_after_the_onset_or_long_before_is_none(before: float) -> None:
     assert cause(shop(cart(**rollout(before)), slow=None, failing=0.5)).klass == "error-burst"
 
@@ -270,6 +270,21 @@ def test_connections_that_stay_busy_point_to_the_dependency() -> None:
 def test_busy_connections_over_which_nothing_goes_are_held_by_the_caller() -> None:
     found = cause(database(active=series(2.0, 8.0), bytes_sent=series(1e4, 100.0)))
     assert (found.app, found.klass) == (CART, "pool-saturation")
+
+
+def test_errors_at_once_are_the_callers_own_however_busy_its_database_is() -> None:
+    made = database(active=series(2.0, 9.0), bytes_sent=series(1e4))
+    answers = {"2xx": series(20.0, 8.0), "5xx": series(0.0, 12.0)}
+    made.applications[CART].served = traffic(answers, series(0.01))
+    made.applications[WEB].served = traffic(answers, series(0.015))
+    made.connections[0].traffic = traffic(answers, series(0.0105))
+    assert (cause(made).app, cause(made).klass) == (CART, "error-burst")
+
+
+def test_another_caller_that_has_its_own_reason_to_be_late_proves_nothing() -> None:
+    made = database(ledger=True)
+    made.applications[LEDGER].instances["ledger-0"].containers["main"] = container(cpu_throttled=series(0.0, 0.9))
+    assert cause(made).app == CART
 
 
 def test_two_callers_that_became_slow_point_to_what_they_share() -> None:
