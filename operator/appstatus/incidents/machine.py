@@ -100,7 +100,7 @@ def _refreshed(part: Participation, seen: Observed | None, diagnosis: Diagnosis 
         return part
     if seen is not None and not set(seen.firing) <= set(part.slos):
         part = replace(part, slos=tuple(sorted({*part.slos, *seen.firing})))
-    if part.waiting and seen is not None and seen.page and part.opening != "SLOFastBurn":
+    if seen is not None and seen.page and part.opening != "SLOFastBurn":
         part = replace(part, opening="SLOFastBurn")
     # Once posted, the evidence stays what the Event said, unless there was none.
     if diagnosis is not None and (part.waiting or part.diagnosis is None or (plain(diagnosis) and not plain(part.diagnosis))):

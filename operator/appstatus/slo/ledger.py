@@ -164,9 +164,6 @@ class Ledger:
                 seen = self._answers_seen(world) if seen is None else seen
                 known |= seen if needed else True
             result[kind] = known
-            if any(query in world.missing for query in needed):
-                # What the failed query had answered before is still good; its newest steps are not there.
-                result[kind] = known & np.array([number in live for number in columns])
         return result
 
     @staticmethod

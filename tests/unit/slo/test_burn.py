@@ -96,14 +96,18 @@ def test_an_outage_needs_no_data_in_its_newest_step():
     """The newest scrape may not be there yet: the minute ends where the data ends."""
     bad = rate((HOUR, 0.0), (HOUR, 10.0))
     line = Timeline(10 - bad, bad)
+    line.good[243:] = line.bad[243:] = np.nan
+    line.silent = 243
     line.cycle(240)
-    line.cycle(3)
-    state = line.cycle().state
-    assert state == "Outage"
-    line.good[line.at + 1 :] = np.nan
-    line.bad[line.at + 1 :] = np.nan
-    line.cycle()
-    assert line.cycle().state == "Outage"
+    states = [line.cycle().state for _ in range(7)]
+    assert states == ["Met", "Met", "Outage", "Outage", "Outage", "Outage", "Outage"]
+    assert line.cycle().state == "NoData", "for more than a minute nothing is known"
+
+
+def test_two_bad_steps_right_after_the_installation_are_not_yet_an_outage():
+    """The part of the minute without data counts as good, as everywhere."""
+    line = Timeline(rate((DAY, 0.0)), rate((DAY, 10.0)), ready=T0 - DAY)
+    assert [line.cycle().state for _ in range(3)] == ["Met", "Met", "Outage"]
 
 
 def test_slow_tiers_do_not_open_after_the_installation():

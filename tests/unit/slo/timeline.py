@@ -72,7 +72,9 @@ def world(app: Application, times: np.ndarray, missing: dict[str, str] | None = 
 
 @dataclass
 class Timeline:
-    """Rates per second, one value per step from T0 on; a missing array is unknown. ``ready``: first instance available at."""
+    """Rates per second, one value per step from T0 on, when the agent starts; a missing array is unknown.
+
+    ready: first instance available at; silent: step from which on the agent reports nothing at all."""
 
     good: np.ndarray
     bad: np.ndarray | None = None
@@ -84,6 +86,7 @@ class Timeline:
     missing: dict[int, tuple[str, ...]] = field(default_factory=dict)  # cycle -> failed queries
     uid: str = "cart"
     created: float = T0 - DAY
+    silent: int = 1 << 40
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(STEP, T0)
@@ -114,6 +117,9 @@ class Timeline:
         served = Traffic(requests, buckets, good, good)
         ref = ObjectRef("apps/v1", "Deployment", "shop", "cart", self.uid)
         app = application(self.window, self.ready, served=served, ref=ref, created=self.created)
+        steps = np.arange(self.at - self.window, self.at)
+        reports = (steps >= 0) & (steps < self.silent)
+        app.instances["cart-1"].containers["cart"].cpu_usage = np.where(reports, 0.1, np.nan)
         if self.ready is not None and self.ready > self.now:
             app.instances.clear()
         if self.unanswered is not None:
