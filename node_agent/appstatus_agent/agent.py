@@ -159,10 +159,14 @@ class Agent:
 
     def _take(self, event: events.Event, now: float) -> None:
         match event:
+            case events.CgroupChange(hierarchy=0):
+                if event.created:
+                    self.registry.born(event.owner, event.path, now)
+                else:
+                    self.registry.gone(event.owner, now)
             case events.CgroupChange():
-                self._walk_wanted = True
-                if event.created and event.hierarchy == 0:
-                    self.registry.note_birth(event.owner, event.path)
+                # A container in v1 only has no other event; one that v2 shows too is known from that.
+                self._walk_wanted |= event.created and not self.registry.knows_path(event.path)
             case events.ProcessExec():
                 self._walk_wanted = self._walk_wanted or self._is_new(event, now)
             case events.OomKill():

@@ -9,7 +9,7 @@ from .paths import Kind, Owner
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """One life of a container: its cgroup, from creation to removal. `instance` is the inode number of that cgroup."""
+    """One life of a container: its cgroup, from creation to removal. `instance` is its inode number, in v2 if it is there."""
 
     owner: Owner
     instance: int

@@ -1,10 +1,9 @@
 """Registry of the node's containers: cgroup id -> container, and what must outlive a cgroup (restarts, OOM kills).
 
-One thread writes (`refresh`, `refresh_names`), others only read: every published dict is replaced, never changed.
+One thread writes (`refresh`, `born`, `gone`, `refresh_names`), others only read: every published dict is replaced, never changed.
 """
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 
 from ..kernel.rows import OWNER_UNKNOWN, OWNER_V1
@@ -13,12 +12,11 @@ from .life import Container, Group
 from .lognames import LogNames
 from .paths import Kind, Owner, owner_of, plain_name
 from .stats import Cpu, Memory, read_cpu, read_memory
-from .tree import Hierarchies, process_ids, walk
+from .tree import Hierarchies, commands, process_ids, walk
 
 log = logging.getLogger(__name__)
 
 FORGET_SECONDS = 600.0  # how long counters of an ended container stay, so that a crash loop keeps its history
-MAX_BIRTHS = 4096
 PATIENT_WALKS = 2  # a cgroup may be younger than the walk that did not find it
 FORGET_WALKS = 40
 UNKNOWN = "~unknown"
@@ -39,7 +37,7 @@ class Registry:
         self._pending: list[Group] = []
         self._told: set[str] = set()
         self._strangers: dict[int, int] = {}  # asked for but seen by no walk yet -> walks before the first question
-        self._births: dict[int, str] = {}  # path of cgroups made lately: some end before a walk sees them
+        self._left_v2: set[str] = set()  # paths that v2 has no more, and v1 may still have for a moment
         self._walks = 0
         mounts = [trees.v2, trees.v1.get("cpu"), trees.v1.get("memory")]
         # The kernel names an owner by its cgroup-v2 id or, where that is the root's, by the one in the v1 memory hierarchy.
@@ -60,6 +58,11 @@ class Registry:
     def knows(self, owner: int) -> bool:
         """Whether the last walk saw this cgroup (it may belong to no container)."""
         return owner in self._by_cgroup
+
+    def knows_path(self, path: str) -> bool:
+        """Whether the owner of the cgroup at `path` is running, as far as we know; True for what is nobody's."""
+        owner = owner_of(path)
+        return owner.kind is Kind.NONE or owner.path in self._groups
 
     def has_ended(self, owner: int) -> bool:
         """Whether this cgroup was known and is gone."""
@@ -135,7 +138,7 @@ class Registry:
 
     def refresh(self, now: float) -> None:
         """Walk the cgroup trees: new containers, ended ones, and which cgroup id is whose."""
-        instances: dict[Owner, int] = {}  # the owner's own cgroup
+        instances: dict[Owner, tuple[int, bool]] = {}  # the owner's own cgroup: its inode, and whether that is in v2
         nested: dict[int, str] = {}  # key of any cgroup -> path of its owner
         by_cgroup: dict[int, Group] = {}
         for mount in self._mounts:
@@ -143,7 +146,7 @@ class Registry:
             for path, inode in walk(mount).items():
                 owner = owner_of(path)
                 if owner.kind is not Kind.NONE and path == owner.path:
-                    instances.setdefault(owner, inode)
+                    instances.setdefault(owner, (inode, mount is self.trees.v2))
                 if flag is None:
                     continue
                 if owner.kind is Kind.NONE:
@@ -154,28 +157,31 @@ class Registry:
         groups, new = self._match(instances, now)
         by_cgroup.update((key, groups[path]) for key, path in nested.items() if path in groups)
         self._publish(groups, by_cgroup, now)
-        self._remember_short_lived(now)
         for group in new:
-            if group.owner.kind is Kind.POD_CONTAINER:
-                self._pending.append(group)
-            else:
-                self._start(group, plain_name(group.owner), now)
-                if group.owner.kind is Kind.OTHER:
-                    self._tell_once("other", "cgroup %s is of no layout I know; it is shown under its path, like all of its kind",
-                                    group.owner.path)
+            self._begin(group, now)
         if self._pending:
             self.refresh_names(now)
 
-    def _match(self, instances: dict[Owner, int], now: float) -> tuple[dict[str, Group], list[Group]]:
-        """Groups by path, the known ones kept while their cgroup is the same, and those that are new; ends the others."""
+    def _match(self, instances: dict[Owner, tuple[int, bool]], now: float) -> tuple[dict[str, Group], list[Group]]:
+        """Groups by path, the known ones kept while their cgroup is the same, and those that are new; ends the others.
+
+        A container's hierarchies are removed one after the other: what has left v2 and lingers in v1 is no new life.
+        """
         groups: dict[str, Group] = {}
         new: list[Group] = []
-        for owner, instance in instances.items():
+        lingering = set()
+        for owner, (instance, in_v2) in instances.items():
             group = self._groups.get(owner.path)
+            if not in_v2 and (owner.path in self._left_v2 or (group and self._is_in_v2(group))):
+                lingering.add(owner.path)
+                continue
+            if in_v2 and group and not self._is_in_v2(group):
+                group.instance = instance  # its v1 cgroups were made first
             if group is None or group.instance != instance:
                 group = Group(owner, instance, now)
                 new.append(group)
             groups[owner.path] = group
+        self._left_v2 = lingering
         for path, group in self._groups.items():
             if groups.get(path) is not group:
                 self._end(group, now)
@@ -202,30 +208,52 @@ class Registry:
             if container.group or now - container.last_seen < FORGET_SECONDS
         }
 
-    def note_birth(self, owner: int, path: str) -> None:
-        """A cgroup was made (the kernel's event): its path is known even if it ends before the next walk."""
-        self._births[owner] = path
-        if len(self._births) > MAX_BIRTHS:
-            self._births.pop(next(iter(self._births)))
+    def born(self, cgroup_id: int, path: str, now: float) -> None:
+        """A v2 cgroup was made (the kernel's event)."""
+        owner = owner_of(path)
+        known = self._groups.get(owner.path)
+        if owner.kind is Kind.NONE:
+            group = Group(Owner(Kind.NONE, path), cgroup_id, now)
+        elif path != owner.path:
+            if known is None:
+                return  # its owner's own event got lost; a walk will tell
+            group = known
+        else:
+            if known and self._is_in_v2(known) and known.instance != cgroup_id:
+                self.gone(known.instance, now)
+                known = None
+            group = known or Group(owner, cgroup_id, now)
+            group.instance = cgroup_id
+            self._groups = {**self._groups, path: group}
+            if group is not known:
+                self._begin(group, now)
+        self._by_cgroup = {**self._by_cgroup, cgroup_id: group}
 
-    def _remember_short_lived(self, now: float) -> None:
-        """Strangers that lived between two walks get their owner from the path they were made with."""
-        found = {}
-        for key in list(self._strangers):
-            path = self._births.get(key)
-            if path is None:
-                continue
-            owner = owner_of(path)
-            group = self._groups.get(owner.path)
-            if group is None:
-                group = Group(owner, key, now, ended=True)
-                if owner.kind is Kind.POD_CONTAINER:
-                    self._pending.append(group)
-                elif owner.kind is not Kind.NONE:
-                    self._start(group, plain_name(owner), now)
-            found[key] = (group, now)
-        self._ended = {**self._ended, **found}
-        self._strangers = {key: walk for key, walk in list(self._strangers.items()) if key not in found}
+    def gone(self, cgroup_id: int, now: float) -> None:
+        """A v2 cgroup was removed (the kernel's event)."""
+        group = self._by_cgroup.get(cgroup_id)
+        if group is None:
+            return
+        self._by_cgroup = {key: entry for key, entry in self._by_cgroup.items() if key != cgroup_id}
+        if group.owner.kind is Kind.NONE:
+            return
+        self._ended = {**self._ended, cgroup_id: (group, now)}
+        if group.instance == cgroup_id:
+            self._groups = {path: entry for path, entry in self._groups.items() if entry is not group}
+            self._left_v2.add(group.owner.path)
+            self._end(group, now)
+
+    def _is_in_v2(self, group: Group) -> bool:
+        return self._by_cgroup.get(group.instance) is group
+
+    def _begin(self, group: Group, now: float) -> None:
+        if group.owner.kind is Kind.POD_CONTAINER:
+            self._pending.append(group)
+            return
+        self._start(group, plain_name(group.owner), now)
+        if group.owner.kind is Kind.OTHER:
+            self._tell_once("other", "cgroup %s is of no layout I know; it is shown under its path, like all of its kind",
+                            group.owner.path)
 
     def refresh_names(self, now: float) -> None:
         """Look again for the names of containers that wait for one."""
@@ -277,21 +305,10 @@ class Registry:
             container.last_seen = now
 
     def _is_sandbox(self, group: Group) -> bool:
-        commands = set(_commands(self.process_ids(group)))
-        return bool(commands) and commands <= SANDBOX_COMMANDS
+        running = commands(self.process_ids(group))
+        return bool(running) and running <= SANDBOX_COMMANDS
 
     def _tell_once(self, key: str, message: str, *arguments: object) -> None:
         if key not in self._told:
             self._told.add(key)
             log.warning(message, *arguments)
-
-
-def _commands(pids: Iterable[int]) -> list[str]:
-    found = []
-    for pid in pids:
-        try:
-            found.append(Path(f"/proc/{pid}/comm").read_text().strip())
-        except OSError:
-            continue
-    return found
-

@@ -1,6 +1,7 @@
 """The cgroup trees of the node: which hierarchies are mounted where, and which cgroups they hold."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,3 +77,14 @@ def process_ids(folder: Path, *, threads: bool = False) -> list[int]:
         except OSError:
             continue
     return ids
+
+
+def commands(pids: Iterable[int]) -> set[str]:
+    """Names of the programs that these processes run, without those that ended meanwhile."""
+    found = set()
+    for pid in pids:
+        try:
+            found.add(Path(f"/proc/{pid}/comm").read_text().strip())
+        except OSError:
+            continue
+    return found

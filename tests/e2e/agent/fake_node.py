@@ -110,7 +110,7 @@ def _remove(folder: Path) -> None:
         except FileNotFoundError:
             return
         except OSError:  # a killed process has not left yet
-            time.sleep(0.05)
+            time.sleep(0.1)
         else:
             return
 
@@ -132,7 +132,7 @@ class Agent:
             )
         self.wait_for(lambda page: "node_info" in page, seconds=20, what="the first metric")
         self.start_seconds = time.monotonic() - began
-        self.wait_for(lambda page: page and "being loaded" not in page, seconds=30, what="end of loading")
+        self.wait_for(lambda page: page and "being loaded" not in page, seconds=120, what="end of loading")
 
     def page(self) -> str:
         if self._inside:
@@ -157,7 +157,7 @@ class Agent:
                     return time.monotonic() - began
             assert self.process.poll() is None, f"the agent ended:\n{self.log.read_text()}"
             assert time.monotonic() - began < seconds, f"no {what} within {seconds} s; the agent said:\n{self.log.read_text()}"
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def stop(self) -> int:
         """Ask it to end, as the kubelet does; the exit code."""

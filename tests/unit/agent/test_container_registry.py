@@ -169,17 +169,70 @@ def test_an_owner_that_two_walks_do_not_find_is_unknown(node):
     assert node.registry.label_of(999) == UNKNOWN and not node.registry.strangers
 
 
-def test_a_container_that_lived_between_two_walks_is_known_by_the_path_it_was_made_with(node):
+def test_events_tell_of_a_container_without_a_walk(node):
+    path, inode = node.pod(1)
+    node.registry.born(inode, path, now=0)
+    node.registry.born(inode + 1, path + "/nested", now=0)
+    node.registry.refresh_names(now=0.1)
+    assert ids(node.registry) == {"/k8s/shop/cart/web"}
+    assert node.registry.label_of(inode) == node.registry.label_of(inode + 1) == "/k8s/shop/cart/web"
+    container = node.registry.containers[0]
+    node.registry.refresh(now=1)
+    assert container.group.instance == inode and container.restarts == 0
+    node.registry.gone(inode, now=2)
+    assert ids(node.registry) == set()
+    assert node.registry.label_of(inode) == "/k8s/shop/cart/web"
+
+
+def test_a_container_that_lived_between_two_walks_is_known(node):
     path, inode = node.pod(1)
     node.remove(path)
-    node.registry.note_birth(inode, path)
-    node.registry.note_birth(inode + 1, "/system.slice/brief.service/nested")
-    node.registry.refresh(now=0)
-    assert node.registry.label_of(inode) is None and node.registry.label_of(inode + 1) is None
+    node.registry.born(inode, path, now=0)
+    node.registry.gone(inode, now=0.1)
     node.registry.refresh(now=1)
     assert node.registry.label_of(inode) == "/k8s/shop/cart/web"
-    assert node.registry.label_of(inode + 1) == "/system.slice/brief.service"
     assert ids(node.registry) == set()
+
+
+def test_a_new_cgroup_at_the_same_path_is_a_new_life_though_the_end_of_the_old_was_not_told(node):
+    node.registry.born(100, "/system.slice/nginx.service", now=0)
+    node.registry.born(101, "/system.slice/nginx.service", now=1)
+    (container,) = node.registry.containers
+    assert (container.restarts, container.group.instance) == (1, 101)
+    assert node.registry.by_cgroup(100) is node.registry.by_cgroup(101) is container
+
+
+@pytest.mark.parametrize("how", ["event", "walk"])
+def test_a_unit_whose_v1_cgroup_was_made_first_has_one_life(node, tmp_path, how):
+    v1 = tmp_path / "memory"
+    path = "/system.slice/nginx.service"
+    (v1 / path[1:]).mkdir(parents=True)
+    node.registry = Registry(Hierarchies(node.cgroups, {"memory": v1}), node.registry.names)
+    node.registry.refresh(now=0)
+    inode = node.cgroup(path)
+    if how == "event":
+        node.registry.born(inode, path, now=1)
+    node.registry.refresh(now=2)
+    (container,) = node.registry.containers
+    assert container.restarts == 0 and node.registry.by_cgroup(inode) is container
+
+
+def test_what_lingers_in_v1_after_its_v2_cgroup_is_no_new_life(node, tmp_path):
+    v1 = tmp_path / "memory"
+    path = "/system.slice/nginx.service"
+    (v1 / path[1:]).mkdir(parents=True)
+    node.registry = Registry(Hierarchies(node.cgroups, {"memory": v1}), node.registry.names)
+    inode = node.cgroup(path)
+    node.registry.refresh(now=0)
+    assert ids(node.registry) == {path}
+    node.remove(path)
+    for now in (1, 2):  # once noticed by the walk itself, once afterwards
+        node.registry.refresh(now=now)
+        assert ids(node.registry) == set()
+    node.cgroup(path)
+    node.registry.refresh(now=3)
+    assert [container.restarts for container in node.registry.containers if container.group] == [1]
+    assert node.registry.by_cgroup(inode).id == path
 
 
 def test_a_cgroup_of_unknown_layout_is_shown_as_it_is_counted_and_said_once(node, caplog):
