@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading, attaching and reading: class Kernel."""
 
+import errno
 import ipaddress
 import os
 import select
@@ -432,7 +433,7 @@ def _idle(values: np.ndarray) -> np.ndarray:
 
 def _explain(error: BpfError | str) -> str:
     text = error if isinstance(error, str) else str(error.strerror)
-    if isinstance(error, BpfError) and error.errno == 1:
+    if isinstance(error, BpfError) and error.errno in (errno.EPERM, errno.EACCES):
         text += (
             "; are the capabilities BPF, PERFMON and NET_ADMIN given"
             " (below kernel 5.11 also SYS_RESOURCE, or a raised memlock limit)?"

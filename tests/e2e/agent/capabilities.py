@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import resource
 
@@ -52,13 +53,18 @@ def _check(code: int) -> None:
         raise OSError(ctypes.get_errno(), "capabilities")
 
 
+@functools.cache
+def _lower_memlock() -> None:
+    """Once: libbpf raises it again where it may, at its first load in a process only."""
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (MEMLOCK, MEMLOCK))
+
+
 class Limited:
     """Every call of `target` runs with the DaemonSet's capabilities and a memlock limit of 64 KiB."""
 
     def __init__(self, make, *arguments, names: tuple[str, ...] | None = None):
         self._names = named() if names is None else names
-        # Not raised again: that would need SYS_RESOURCE of the test, too.
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (MEMLOCK, MEMLOCK))
+        _lower_memlock()
         with only(self._names):
             self._target = make(*arguments)
 

@@ -264,4 +264,4 @@ def test_programs_measure_themselves(kernel, owners):
     talk.close()
     for name in ("ingress", "egress"):
         cost = kernel.counters().programs[name]
-        assert cost.runs >= 1024 and 1e-8 < cost.seconds / cost.runs < 1e-4, f"{name}: {cost}"
+        assert cost.runs >= 1024 and 1e-8 < cost.seconds / cost.runs < 1e-2, f"{name}: {cost}"

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import kernels
@@ -37,9 +38,9 @@ mkdir -p /root/lib/modules; mount --bind /root/MODULEFOLDER /root/lib/modules
 CGROUPS
 ip link set lo up
 mount -t bpf bpf /root/sys/fs/bpf; mount -t tracefs trace /root/sys/kernel/tracing
-chroot /root /bin/sh -c 'cd WORKDIR && COMMAND'
-echo "guest: exit code $?"
-sync; poweroff -f
+# As process 1 itself: the kernel looks for modprobe below process 1's root.
+exec chroot /root /usr/bin/env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb \\
+  /bin/sh -c '(cd WORKDIR && COMMAND); echo "guest: exit code $?"; sync; busybox poweroff -f'
 """
 
 CGROUPS = {
@@ -113,8 +114,6 @@ def run(version: str, cgroup: str, command: list[str], seconds: float, echo: boo
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
-        import threading
-
         timer = threading.Timer(seconds, qemu.kill)
         timer.start()
         lines, code = [], 255

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node refuses turns off what needs it, and says so; nothing else."""
+
+import pytest
+from appstatus_agent.kernel import Config, Kernel, KernelError
+from capabilities import DAEMONSET, Limited, kernel_is_at_least
+
+pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
+
+
+def with_capabilities(objects, *names: str):
+    extra = () if kernel_is_at_least(5, 11) else ("SYS_RESOURCE",)
+    return Limited(Kernel.load, Config(objects=objects), names=(*names, *extra))
+
+
+def test_all_features_with_the_capabilities_of_the_daemonset(objects):
+    kernel = with_capabilities(objects, *DAEMONSET)
+    assert {name: feature.reason for name, feature in kernel.features.items() if not feature.on} == {}
+    kernel.close()
+
+
+def test_without_net_admin_only_the_tap_is_off(objects):
+    kernel = with_capabilities(objects, "BPF", "PERFMON")
+    off = {name: feature.reason for name, feature in kernel.features.items() if not feature.on}
+    assert set(off) == {"requests", "dns", "overdue"}
+    assert all("NET_ADMIN" in reason for reason in off.values()), off
+    assert len(kernel.read_requests()) == 0
+    kernel.close()
+
+
+def test_without_perfmon_the_sentence_names_it(objects):
+    with pytest.raises(KernelError, match="PERFMON"):
+        with_capabilities(objects, "BPF", "NET_ADMIN")
+
+
+def test_without_any_capability_one_sentence_says_what_is_missing(objects):
+    with pytest.raises(KernelError, match="BPF, PERFMON and NET_ADMIN"):
+        with_capabilities(objects)
+
+
+@pytest.mark.skipif(kernel_is_at_least(5, 11), reason="from 5.11 on maps are charged to the pod, not to the memlock limit")
+def test_memlock_limit_is_named_where_it_is_the_reason(objects):
+    with pytest.raises(KernelError, match="memlock"):
+        Limited(Kernel.load, Config(objects=objects), names=DAEMONSET)
+
+
+def test_objects_that_were_not_built(tmp_path):
+    with pytest.raises(KernelError, match="make -C bpf"):
+        Kernel.load(Config(objects=tmp_path))
