@@ -136,6 +136,8 @@ def diagnosis(found: Diagnosis) -> Document:
         "dominant": found.dominant,
         "causes": [_cause(each) for each in found.causes[:3]],
     }
+    if found.thin:
+        document["thin"] = cut(found.thin, 160)
     if found.dismissed:
         document["dismissed"] = [cut(each, 160) for each in found.dismissed[:16]]
     return document
@@ -149,7 +151,7 @@ def _cause(each: Cause) -> Document:
         "path": [_key(app) for app in each.path[:12]],
         "evidence": [_evidence(fact) for fact in each.evidence[:8]],
     }
-    for name in ("instance", "node", "neighbour"):
+    for name in ("mode", "instance", "node", "neighbour"):
         if getattr(each, name):
             document[name] = getattr(each, name)
     return document
@@ -183,11 +185,13 @@ def _read_diagnosis(document: Mapping[str, Any]) -> Diagnosis:
                 instance=each.get("instance", ""),
                 node=each.get("node", ""),
                 neighbour=each.get("neighbour", ""),
+                mode=each.get("mode", "seconds"),
             )
             for each in document.get("causes", ())
         ),
         dominant=bool(document.get("dominant", False)),
         dismissed=tuple(document.get("dismissed", ())),
+        thin=document.get("thin", ""),
     )
 
 

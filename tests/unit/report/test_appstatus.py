@@ -131,6 +131,15 @@ def test_times_in_evidence_keep_their_seconds():
     assert read_incident(incident(part), CHECKOUT).diagnosis.causes[0].evidence[0].during == NOW - 61
 
 
+def test_how_a_cause_hurts_and_thin_evidence_survive_a_change_of_leader():
+    found = diagnosis(dominant=False)
+    found = replace(found, causes=(replace(found.causes[0], mode="failures"),), thin="only 4 bad requests so far")
+    document = incident(opener(diagnosis=found))
+    assert problems(document, status_schema("appstatuses")["properties"]["incident"]) == []
+    read = read_incident(document, CHECKOUT).diagnosis
+    assert (read.causes[0].mode, read.thin) == ("failures", "only 4 bad requests so far")
+
+
 def test_a_closed_incident_moves_into_a_bounded_history():
     done = opener(due=(), posted=("SLOFastBurn", "SLORecovered"), closed=NOW, closing_reason="Recovered")
     before = [{"id": f"{n:06x}", "opened": "2026-11-01T00:00:00Z", "closed": "2026-11-01T01:00:00Z"} for n in range(10)]
