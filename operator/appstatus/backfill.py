@@ -15,14 +15,15 @@ from appstatus.model.series import Metrics, Series
 from appstatus.model.world import World
 from appstatus.slo.ledger import Ledger
 from appstatus.slo.sli import Events, rates
-from appstatus.sources.prometheus import Prometheus
+from appstatus.sources.prometheus import WINDOW, Prometheus
 from appstatus.sources.promhttp import QueryFailed
 from appstatus.sources.promql import PromQL
 
 log = logging.getLogger(__name__)
 
 HOUR, DAY = 3600.0, 86400.0
-TIMEOUT = 30.0
+# Of one chunk, all of its queries together, seconds.
+TIMEOUT = 300.0
 # Least part of a chunk that the exported counters must cover to make raw data unnecessary.
 COVERED = 0.9
 # A Prometheus that scrapes the operator without honor_labels renames the label that its own target labels already have.
@@ -42,14 +43,9 @@ class Chunk:
 
 
 def plan(now: float, window: float) -> Iterator[Chunk]:
-    """Newest first: the resolutions in which the ledger keeps them."""
-    end = now
-    for length, reach, step in (
-        (6 * HOUR, 6 * HOUR, 60.0),
-        (18 * HOUR, DAY, 300.0),
-        (DAY, 3 * DAY, 300.0),
-        (DAY, float("inf"), HOUR),
-    ):
+    """Newest first, from where the ring matrices end; the resolutions are about those in which the ledger keeps them."""
+    end = now - WINDOW
+    for length, reach, step in ((2.5 * HOUR, 6 * HOUR, 60.0), (6 * HOUR, 3 * DAY, 300.0), (DAY, float("inf"), HOUR)):
         while now - end < min(reach, window):
             start = max(end - length, now - window)
             yield Chunk(start, end, step)

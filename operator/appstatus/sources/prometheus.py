@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 WINDOW = 3600.0
 # Steps that each cycle asks for again: a scrape that was slow to be stored would otherwise be missing for good.
 OVERLAP = 3
-# Most columns in one request: bounds the size of an answer while the window fills after a start or an outage.
-CHUNK = 40
+# Most samples in one answer, about: bounds time and memory while the past is filled. Many series are asked for in short pieces.
+POINTS = 60_000
 CONCURRENCY = 4
 FRESHNESS = "agent_sample_time"
 
@@ -39,6 +39,11 @@ class _Track:
     ring: Ring
     have_from: int = sys.maxsize
     have_to: int = -1
+
+    @property
+    def piece(self) -> int:
+        """Columns to ask for at once; few while nobody knows how many series there are."""
+        return max(POINTS // len(self.ring), OVERLAP + 1) if len(self.ring) else OVERLAP + 1
 
 
 class Prometheus:
@@ -78,7 +83,7 @@ class Prometheus:
         # Filling the past is worth half of the time at most: the present must never be late for it.
         while time.monotonic() < until - self.deadline / 2:
             older = {
-                track.query.id: (track, max(track.have_from - CHUNK, start), track.have_from - 1)
+                track.query.id: (track, max(track.have_from - track.piece, start), track.have_from - 1)
                 for track in self._tracks
                 if track.query.id not in failed and track.have_from > start
             }
@@ -108,15 +113,20 @@ class Prometheus:
         series: dict[str, Series] = {}
         until = time.monotonic() + timeout
         for query in table:
-            answer = self.connection.query_range(_expr(query, step), first * step, last * step, step, until - time.monotonic())
-            keys, block = decode(answer, query.by, first * step, step, last - first + 1)
-            series[query.id] = Series([dict(zip(query.by, key, strict=True)) for key in keys], block)
+            ring = Ring(query.by, last - first + 1, last)
+            begin, piece = first, OVERLAP + 1
+            while begin <= last:
+                stop = min(begin + piece - 1, last)
+                answer = self.connection.query_range(_expr(query, step), begin * step, stop * step, step, until - time.monotonic())
+                ring.merge(*decode(answer, query.by, begin * step, step, stop - begin + 1), begin)
+                begin, piece = stop + 1, max(POINTS // max(len(ring), 1), OVERLAP + 1)
+            series[query.id] = ring.series()
         return Metrics(_grid(first, last, step), step, series, {}, None)
 
     def _newest(self, track: _Track, end: int) -> tuple[int, int]:
         if track.have_to < 0:
-            return end - min(CHUNK, self.columns) + 1, end
-        return max(track.have_to + 1 - OVERLAP, end - CHUNK + 1), end
+            return end - min(track.piece, self.columns) + 1, end
+        return max(track.have_to + 1 - OVERLAP, end - max(track.piece, OVERLAP + 1) + 1), end
 
     def _fetch(self, wanted: dict[str, tuple[_Track, int, int]], until: float) -> dict[str, str]:
         """Asks for columns [first, last] of each; what was not answered, with the reason."""

@@ -8,7 +8,7 @@ import numpy as np
 from appstatus.model.series import F64, Series
 
 # Columns beyond the window: the matrix is moved only once per this share of the window instead of in every cycle.
-_SLACK = 0.25
+_SLACK = 0.1
 
 
 class Ring:
@@ -20,6 +20,7 @@ class Ring:
         self.end = end
         self.labels: list[dict[str, str]] = []
         self._row: dict[tuple[str, ...], int] = {}
+        self._words: dict[str, str] = {}  # each label value once: a container's id is in dozens of rows
         self._width = columns + max(int(columns * _SLACK), 1)
         self._first = 0  # physical column of the window's start
         self._data = np.full((0, self._width), np.nan)
@@ -56,6 +57,9 @@ class Ring:
         block, first = block[:, skip:], first + skip
         if block.shape[1] == 0 or first > self.end:
             return
+        new = sum(key not in self._row for key in keys)
+        if len(self.labels) + new > len(self._data):
+            self._reserve(len(self.labels) + new + new // 8)
         rows = np.fromiter((self._find(key) for key in keys), dtype=np.int64, count=len(keys))
         at = self._first + first - start
         self._data[: len(self.labels), at : at + block.shape[1]] = np.nan
@@ -64,16 +68,22 @@ class Ring:
     def _find(self, key: tuple[str, ...]) -> int:
         row = self._row.get(key)
         if row is None:
+            key = tuple([self._words.setdefault(word, word) for word in key])
             row = self._row[key] = len(self.labels)
             self.labels.append(dict(zip(self.by, key, strict=True)))
             if row >= len(self._data):
-                more = np.full((max(len(self._data) // 2, 64), self._width), np.nan)
-                self._data = np.concatenate([self._data, more])
+                self._reserve(row + max(row // 8, 16))
         return row
+
+    def _reserve(self, rows: int) -> None:
+        larger = np.full((rows, self._width), np.nan)
+        larger[: len(self._data)] = self._data
+        self._data = larger
 
     def _keep(self, alive: np.ndarray) -> None:
         """Forgets series without a sample in the window."""
         if alive.all():
             return
         self.labels = [labels for labels, lives in zip(self.labels, alive, strict=True) if lives]
-        self._row = {tuple(labels[name] for name in self.by): row for row, labels in enumerate(self.labels)}
+        self._words = {word: word for labels in self.labels for word in labels.values()}
+        self._row = {tuple([labels[name] for name in self.by]): row for row, labels in enumerate(self.labels)}

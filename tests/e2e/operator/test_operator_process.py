@@ -105,6 +105,8 @@ def test_both_replicas_become_ready_and_one_leads(world):
 
 def test_every_application_is_judged_healthy_and_nothing_is_posted(world):
     until(lambda: world.health() == dict.fromkeys(objects.APPS, "Healthy"), 90, "all are Healthy")
+    # An application is judged from two minutes after its first instance became available.
+    until(lambda: all(world.status(app).get("sloSummary") == "2/2" for app in objects.APPS), 240, "every SLO is judged and met")
     assert world.condition("projects", "default", "PrometheusReachable")["status"] == "True"
     assert not world.events()
     world.kube.request("GET", path("apps/v1", "daemonsets", "appstatus", "appstatus-agent"))
@@ -130,7 +132,7 @@ def test_wrong_resources_are_answered_and_stop_nobody(world):
     )
     assert "parse error" in world.condition("slos", "rejected", "Accepted", objects.NAMESPACE)["message"]
     until(lambda: answered("many", "Accepted") == ("False", "NotOneSeries"), 30, "the query with many series is answered")
-    until(lambda: answered("fine", "DataAvailable") == ("True", "Fresh"), 60, "the right query is evaluated")
+    until(lambda: answered("fine", "DataAvailable") == ("True", "Fresh"), 90, "the right query is evaluated")
     assert answered("fine", "Accepted") == ("True", "Valid")
     until(lambda: set(world.health().values()) == {"Healthy"}, 30, "wrong SLOs say nothing of the application")
 
