@@ -29,7 +29,7 @@ COVERED = 0.9
 # A Prometheus that scrapes the operator without honor_labels renames the label that its own target labels already have.
 _BY = ("namespace", "exported_namespace", "application", "slo")
 EXPORTED: tuple[Query, ...] = tuple(
-    Query(name, f"sum by ({', '.join(_BY)}) (increase(appstatus_slo_{name}_total[$RANGE]))", _BY, "SLO history")
+    Query(name, f"sum by ({', '.join(_BY)}) (rate(appstatus_slo_{name}_total[$RANGE]))", _BY, "SLO history")
     for name in ("good", "events")
 )
 Key = tuple[AppKey, str]
@@ -157,7 +157,8 @@ def _name(objective: Objective) -> tuple[str, str, str]:
 def _exported(metrics: Metrics) -> dict[tuple[str, str, str], Events]:
     """Good and total events per step, by (namespace, application, SLO)."""
     good, total = _rows(metrics.get("good")), _rows(metrics.get("events"))
-    return {name: Events(np.minimum(good[name], total[name]), total[name]) for name in total if name in good}
+    step = metrics.step  # rates are per second
+    return {name: Events(np.minimum(good[name], total[name]) * step, total[name] * step) for name in total if name in good}
 
 
 def _rows(series: Series) -> dict[tuple[str, str, str], np.ndarray]:
