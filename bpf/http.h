@@ -128,6 +128,9 @@ static __always_inline __u32 method(__u64 w)
 	return 0;
 }
 
+/* A proxy's line about the real client, before the first request (PROXY protocol, version 1). */
+#define PROXY_LINE TEXT('P', 'R', 'O', 'X', 'Y', ' ', 'T', 'C')
+
 /* Does a segment's beginning (n bytes, zero filled) look like a request, or like the beginning of one? */
 static __always_inline bool http_request_begins(__u64 w, __u32 n)
 {
@@ -139,7 +142,7 @@ static __always_inline bool http_request_begins(__u64 w, __u32 n)
 		TEXT('C', 'O', 'N', 'N', 'E', 'C', 'T', ' '),
 	};
 
-	if (method(w))
+	if (method(w) || w == PROXY_LINE)
 		return true;
 	if (n >= 8 || n == 0)
 		return false;
@@ -445,9 +448,9 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 		} else if (r->message.flags & MESSAGE_SKIP) {
 			r->message.flags &= ~MESSAGE_SKIP;
 		} else if (!(r->message.flags & MESSAGE_LINE)) {
-			if (length > 1) {
+			w = word(scratch, r->line);
+			if (length > 1 && w != PROXY_LINE) {
 				stream->state = HTTP_HEAD;
-				w = word(scratch, r->line);
 				if (request)
 					request_line(conn, stream, r, scratch, w, lf, true);
 				else

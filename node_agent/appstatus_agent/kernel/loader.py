@@ -145,6 +145,7 @@ class Kernel:
         self._connections: Iterator_ | None = None
         self._sockets = np.empty(0, rows.SOCKET)
         self._sweep_number = 0
+        self._open_connections = 0  # as of the last read_tcp()
 
     @classmethod
     def load(cls, config: Config) -> "Kernel":
@@ -190,6 +191,10 @@ class Kernel:
             raise BpfError(2, f"{path} is missing: make -C bpf builds it")
         loaded = Object(path, self._maps, sizes, config, _OPTIONAL[name])
         self._objects.append(loaded)
+        for table, dtype in (("requests", rows.REQUEST_VALUE), ("tcp", rows.TCP_VALUE)):
+            found = self._maps[table]
+            if (found.key_size, found.value_size) != (rows.SERIES_KEY.itemsize, dtype.itemsize):
+                raise KernelError(f"{path} is of another version than this agent: map {table} has other sizes")
         return loaded
 
     def _feature(self, names: Iterable[str], error: BpfError | str | None = None) -> None:
@@ -296,6 +301,7 @@ class Kernel:
         keys, values = self._maps["tcp"].read(rows.SERIES_KEY, rows.TCP_VALUE)
         table = np.empty(len(keys), rows.TCP)
         table["key"], table["value"] = keys, values
+        self._open_connections = int(table["value"]["active"].sum())
         stale = table["value"]["sweep"] != self._sweep_number
         table["value"]["rtt_sum"][stale] = 0
         table["value"]["rtt_count"][stale] = 0
@@ -342,8 +348,11 @@ class Kernel:
 
     def map_entries(self) -> dict[str, int]:
         """Entries now in the maps that grow with what runs on the node."""
-        names = ("requests", "tcp", "connections", "destinations", "nat")
-        return {name: len(self._maps[name].read()[0]) for name in names if name in self._maps}
+        names = ("requests", "tcp", "destinations", "nat")
+        entries = {name: len(self._maps[name].read()[0]) for name in names if name in self._maps}
+        # May be large; their number is in the series already.
+        entries["connections"] = self._open_connections
+        return entries
 
     # ---- telling the kernel side ----
 

@@ -11,14 +11,19 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")
-def objects() -> Path:
+def built() -> Path:
     """The kernel side, built from this checkout, unless APPSTATUS_BPF_OBJECTS names a finished build."""
-    if os.geteuid() != 0:
-        pytest.fail("these tests load BPF programs: run them as root")
     if named := os.environ.get("APPSTATUS_BPF_OBJECTS"):
         return Path(named)
     subprocess.run(["make", "-s", "-C", ROOT / "bpf"], check=True, stdout=subprocess.DEVNULL)
     return ROOT / "bpf" / "build"
+
+
+@pytest.fixture(scope="session")
+def objects(built) -> Path:
+    if os.geteuid() != 0:
+        pytest.fail("these tests load BPF programs: run them as root")
+    return built
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,8 @@ CASES = [
     Case("unusual but valid status", [C(GET), S(answer(b"", b"299 "))], {"2xx": 1}),
     Case("bare LF line ends", [C(GET.replace(b"\r\n", b"\n")), S(OK.replace(b"\r\n", b"\n"))] * 2, {"2xx": 2}),
     Case("method of its own in an orderly stream", [*NEXT, C(GET.replace(b"GET", b"PURGE")), S(OK)], {"2xx": 2}),
+    Case("PROXY protocol", [C(b"PROXY TCP4 10.0.0.1 10.0.0.2 51000 80\r\n" + GET), S(OK), *NEXT], {"2xx": 2}),
+    Case("PROXY line on its own", [C(b"PROXY TCP4 10.0.0.1 10.0.0.2 51000 80\r\n"), *NEXT], {"2xx": 1}),
     Case("empty line before a request", [*NEXT, C(b"\r\n" + GET), S(OK)], {"2xx": 2}),
     # bodies
     Case("body that looks like an answer", [C(GET), S(answer(FAKE * 3)[:60]), S(answer(FAKE * 3)[60:])], {"2xx": 1}),

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the network and the socket options do to requests: early payload, lost packets, large ones, connections from before."""
 
+import json
 import os
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from appstatus_agent.kernel import Config, Kernel, rows
+from appstatus_agent.kernel.loader import find_cgroup_root
 from talk import Talk, requests_of, reset, settle
 from test_requests import CHUNKED, FAIL, FAKE, GET, OK, C, Case, S, answer, check, chunked, play, post
 
@@ -460,3 +463,86 @@ def test_nested_cgroup_is_its_own_owner(kernel, owners):
         assert requests_of(kernel, nested.stat().st_ino).ended == {"2xx": 1}
     finally:
         nested.rmdir()
+
+
+def v1_memory() -> Path | None:
+    """Mount of a v1 memory hierarchy beside v2 (hybrid)."""
+    path = Path("/sys/fs/cgroup/memory")
+    return path if (path / "memory.usage_in_bytes").exists() else None
+
+
+@pytest.mark.skipif(v1_memory() is None, reason="this machine has no cgroup-v1 hierarchies")
+@pytest.mark.parametrize("before", [False, True], ids=["connects later", "open before"])
+def test_container_in_v1_hierarchies_only(load, before):
+    """The socket's cgroup-v2 id is the root's: the owner is the v1 cgroup of whoever connected or listened."""
+    home, root = Path("/proc/self/cgroup").read_text(), find_cgroup_root()
+    v1_home = v1_memory() / home.split(":memory:/")[1].split("\n")[0]
+    v2_home = root / home.split("0::/")[1].split("\n")[0]
+    ids, folders = {}, {}
+    for end in ("client", "server"):
+        folders[end] = v1_memory() / f"appstatus-test-{os.getpid()}-{end}"
+        folders[end].mkdir()
+        ids[end] = folders[end].stat().st_ino | rows.OWNER_V1
+
+    kernel = None if before else load()
+    (root / "cgroup.procs").write_text("0")
+    try:
+        (folders["server"] / "cgroup.procs").write_text("0")
+        listener = socket.create_server(("127.0.0.1", 0))
+        (folders["client"] / "cgroup.procs").write_text("0")
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+        kernel = kernel or load()
+        for _ in range(2):
+            client.sendall(GET)
+            server.recv(4096)
+            server.sendall(OK)
+            client.recv(4096)
+        client.close()
+        server.close()
+        listener.close()
+        settle()
+        if before:  # one process holds both ends, and it is the client now
+            assert requests_of(kernel, ids["client"]).ended == {"2xx": 4}
+        else:
+            assert requests_of(kernel, ids["client"]).ended == {"2xx": 2}
+            assert requests_of(kernel, ids["server"]).ended == {"2xx": 2}
+    finally:
+        (v2_home / "cgroup.procs").write_text("0")
+        (v1_home / "cgroup.procs").write_text("0")
+        for folder in folders.values():
+            folder.rmdir()
+        if kernel:
+            kernel.close()
+
+
+def attached() -> set[int]:
+    """Ids of the programs at the cgroup root that are ours."""
+    shown = subprocess.run(["bpftool", "-j", "cgroup", "show", find_cgroup_root()], check=True, capture_output=True).stdout
+    return {entry["id"] for entry in json.loads(shown or b"[]") if entry["name"] in ("tap_in", "tap_out")}
+
+
+def test_nothing_stays_when_the_agent_is_killed(objects):
+    before = attached()
+    code = "import sys, time; from appstatus_agent.kernel import *; Kernel.load(Config()); print(1, flush=True); time.sleep(60)"
+    environment = os.environ | {"APPSTATUS_BPF_OBJECTS": str(objects)}
+    agent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
+    agent.stdout.readline()
+    assert len(attached() - before) == 2
+    agent.kill()
+    agent.wait()
+    until = time.monotonic() + 5
+    while attached() - before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert attached() - before == set()
+
+
+def test_two_agents_at_once(kernel, late, owners):
+    """As in a rolling update: each counts every request once."""
+    other = late()
+    talk = Talk(owners).open()
+    play(talk, [C(GET), S(OK)] * 3)
+    talk.close()
+    for each in (kernel, other):
+        for end in ("client", "server"):
+            assert requests_of(each, owners.ids[end]).ended == {"2xx": 3}
