@@ -8,6 +8,7 @@ import time
 import objects
 import pytest
 import yaml
+from appstatus.kube import own_path
 from promprocess import PrometheusProcess
 
 HOUR = 3600.0
@@ -83,13 +84,16 @@ def test_the_same_as_documents(prometheus, end, form, read):
 def test_with_a_cluster_its_workloads_and_slos_are_used(prometheus, end, kube, own_api):
     objects.cluster(kube)
     objects.deployment(kube, "idle", "10.0.0.9")
-    objects.project(kube, "http://elsewhere:9090", "15s", defaults={"slos": {"latency": {"enabled": False}}})
+    objects.project(kube, "http://elsewhere:9090", "15s")
+    target = {"targetRef": {"kind": "Deployment", "name": "checkout"}, "objective": "99.9", "indicator": {"availability": {}}}
+    slo = {"apiVersion": "appstatus.dev/v1alpha1", "kind": "SLO", "metadata": {"name": "orders"}, "spec": target}
+    objects.create(kube, own_path("slos", objects.NAMESPACE), slo)
     arguments = ("--prometheus", prometheus.url, "--kubeconfig", str(own_api.kubeconfig), "--at", str(end), "--history", "1h")
     done = audit(*arguments, "-o", "json")
     items = {item["metadata"]["name"]: item["status"] for item in json.loads(done.stdout)["items"]}
     assert "idle.deployment" in items, "no metric knows it"
     checkout = items["checkout.deployment"]
-    assert [slo["name"] for slo in checkout["slos"]] == ["availability"], "the Project has turned the latency SLO off"
+    assert [slo["name"] for slo in checkout["slos"]] == ["orders"], "the cluster's own SLO, in place of the defaults"
     assert checkout["instances"] == {"desired": 1, "available": 1}
 
 
