@@ -58,7 +58,12 @@ int sweep_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct tuple tuple;
 	__u32 zero = 0, *number = bpf_map_lookup_elem(&sweep_number, &zero);
 
-	if (!sk || !conn || !number || conn->pushed == conn->popped)
+	if (!sk || !conn || !number)
+		return 0;
+	/* Its mapping may have come late: one more look with the next request. */
+	if (conn->requests == 1 && !conn->lookups && unset(&conn->actual))
+		conn->lookups = 1;
+	if (conn->pushed == conn->popped)
 		return 0;
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 		return 0;

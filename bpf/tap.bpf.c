@@ -309,16 +309,24 @@ static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_s
 	return conn;
 }
 
+/* Up to eight bytes of the payload, zero filled. */
+static __always_inline __u64 first_bytes(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 n = packet->length > 8 ? 8 : packet->length;
+	__u64 w = 0;
+
+	if (n)
+		bpf_skb_load_bytes(skb, packet->payload, &w, BETWEEN_1_AND(8, n));
+	return w;
+}
+
 /* Which protocol, and which way do requests go? True: known now. */
 static __always_inline bool recognise(struct __sk_buff *skb, struct conn *conn, const struct packet *packet, bool egress)
 {
 	__u32 n = packet->length > 8 ? 8 : packet->length;
-	bool request;
-	__u64 w = 0;
+	__u64 w = first_bytes(skb, packet);
+	bool request = http_request_begins(w, n);
 
-	if (!n || bpf_skb_load_bytes(skb, packet->payload, &w, BETWEEN_1_AND(8, n)))
-		return false;
-	request = http_request_begins(w, n);
 	if (!request && !(!conn->fresh && http_response_begins(w, n))) {
 		if (conn->fresh)
 			conn->protocol = PROTOCOL_OTHER;
@@ -389,6 +397,12 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 	/* Answered before its body was sent, and the client has heard it: the body may never come. */
 	if (unlikely(stream->state == STREAM_BODY && turn && request && conn->pushed == conn->popped))
 		stream->state = STREAM_LOST;
+	/* Asked again although by our count the last answer goes on: if a new one begins here, the count was wrong. */
+	if (unlikely((stream->state == STREAM_BODY || stream->state == STREAM_PART) && turn && !request &&
+		     conn->pushed != conn->popped && http_response_begins(first_bytes(skb, packet), 8))) {
+		stream->state = STREAM_LOST;
+		stream->flags |= STREAM_GAP;
+	}
 	if (stream->state == STREAM_REST || conn->tunnel || (stream->state == STREAM_LOST && !turn))
 		goto over;
 	if (stream->state == STREAM_BODY || stream->state == STREAM_PART) {

@@ -354,9 +354,18 @@ int walk_connections(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	/* Helpers may not write into the iterator's buffer. */
 	copy = *c;
-	if (unset(&copy.actual) && !copy.counted)
+	if (unset(&copy.actual))
 		look_up_nat(&copy.tuple, &copy.actual, &copy.actual_port);
-	series = series_of(&copy, true, &key);
+	if (copy.counted && unset(&c->actual) && !unset(&copy.actual)) { /* known late: the gauge moves, what was counted stays */
+		series = series_of(&copy, false, &key);
+		if (series)
+			add(&series->active, -1);
+		series = series_of(&copy, true, &key);
+		if (series)
+			add(&series->active, 1);
+	} else {
+		series = series_of(&copy, true, &key);
+	}
 	if (!series)
 		return 0;
 	if (!copy.counted)

@@ -145,6 +145,9 @@ CASES = [
     Case("pipelined with bodies", [C(post(b"x" * 40) * 4), S(OK * 4), *NEXT], {"2xx": 5}),
     Case("pipelined deeper than the slots", [C(GET * 20), S(OK * 20), *NEXT], {"2xx": 21}, latencies=5),
     Case("HEAD among pipelined", [C(HEAD + GET), S(NONE_BUT_LENGTH + OK)], {"2xx": 2}),
+    Case(
+        "count of body bytes gone wrong", [C(GET * 5 + HEAD), S(OK * 5), S(NONE_BUT_LENGTH), *NEXT, *NEXT], {"2xx": 8}, latencies=6
+    ),
     # long headers
     Case(
         "long header lines",

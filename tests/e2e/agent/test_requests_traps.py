@@ -423,12 +423,24 @@ def test_actual_destination(kernel, owners):
     kernel.set_nat(talk.client.getsockname(), talk.address, ("10.232.0.5", 8080))
     play(talk, [C(GET), S(OK)])
     talk.close()
-    kernel.forget_nat(talk.address, talk.address)
     got = requests_of(kernel, owners.ids["client"])
     found = {
         (rows.address(row["key"]["actual"]), int(row["key"]["actual_port"])): int(row["value"]["ended"][1]) for row in got.rows
     }
     assert found == {("::", 0): 1, ("10.232.0.5", 8080): 1}
+
+
+def test_actual_destination_known_late(kernel, owners):
+    """conntrack's table is read after a busy connection was first seen (the agent's own start)."""
+    talk = Talk(owners).open()
+    play(talk, [C(GET), S(OK)] * 20)
+    kernel.set_nat(talk.client.getsockname(), talk.address, ("10.232.0.5", 8080))
+    kernel.sweep()
+    play(talk, [C(GET), S(OK)] * 3)
+    kernel.forget_nat(talk.client.getsockname(), talk.address)
+    talk.close()
+    got = requests_of(kernel, owners.ids["client"])
+    assert {int(row["key"]["actual_port"]): int(row["value"]["ended"][1]) for row in got.rows} == {0: 20, 8080: 3}
 
 
 def test_backend_in_the_header_on_the_host_network(kernel, owners):

@@ -118,6 +118,19 @@ def test_actual_destination_known_a_moment_after_the_handshake(kernel, owners):
     assert (one["connects"], one["active"]) == (1, 0)
 
 
+def test_actual_destination_known_late(kernel, owners):
+    """The gauge moves to the backend; what was counted before stays where it was."""
+    talk = Talk(owners).open()
+    kernel.read_tcp()
+    kernel.set_nat(talk.client.getsockname(), talk.address, ("10.232.0.5", 8080))
+    table = kernel.read_tcp()
+    table = table[(table["key"]["owner"] == owners.ids["client"])]
+    found = {int(row["key"]["actual_port"]): (int(row["value"]["connects"]), int(row["value"]["active"])) for row in table}
+    assert found == {0: (1, 0), 8080: (0, 1)}
+    kernel.forget_nat(talk.client.getsockname(), talk.address)
+    talk.close()
+
+
 def test_sockets_open_at_start(load, owners):
     talk = Talk(owners).open()
     talk.ask(b"before")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same request, TCP and refusal tests under other kernels, with the DaemonSet's capabilities (QEMU, about 4 min each)."""
 
+import sys
+
 import guest
 import pytest
 
@@ -14,7 +16,7 @@ TESTS = ("test_requests.py", "test_requests_traps.py", "test_tcp.py", "test_refu
 def test_kernel(objects, kernel, cgroup):
     command = [
         "env", f"APPSTATUS_BPF_OBJECTS={objects}",
-        ".venv/bin/python", "-m", "pytest", "-q", "--color=no", "--tb=short", "-p", "no:cacheprovider",
+        sys.executable, "-m", "pytest", "-q", "--color=no", "--tb=short", "-p", "no:cacheprovider",
         *(f"tests/e2e/agent/{name}" for name in TESTS),
     ]  # fmt: skip
     code, output = guest.run(kernel, cgroup, command, 1100, echo=False)
