@@ -184,6 +184,55 @@ def test_the_rules_are_valid_and_fire(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_an_incident_is_one_alert_though_its_cause_is_found_late_and_the_leader_changes(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump(one(render(("monitoring.prometheusRule=true",)), "PrometheusRule", "appstatus")["spec"]))
+    series = (
+        'appstatus_incident_active{{namespace="shop", application="checkout.deployment", incident="9f2c41", role="Opener", '
+        'pod="{}", cause="{}", class="{}"}}'
+    )
+    firing = 'ALERTS{alertname="AppstatusIncident", alertstate="firing"}'
+    labels = {"namespace": "shop", "application": "checkout.deployment", "incident": "9f2c41", "severity": "critical"}
+    annotations = {
+        "summary": "shop/checkout.deployment violates its SLO",
+        "description": "Incident 9f2c41. Cause: postgres.statefulset (storage). "
+        "kubectl get appstatus checkout.deployment -n shop -o yaml",
+    }
+    once, always = ([{"value": value, "labels": "{}"}] for value in (1, 41))
+    tests = {
+        "rule_files": [str(rules)],
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                # One leader for 4 min without and with the cause, nobody for 2 min, then another leader for 4 min.
+                "input_series": [
+                    {"series": series.format("a", "", ""), "values": "1x7 stale"},
+                    {"series": series.format("a", "postgres.statefulset", "storage"), "values": "_x8 1x7 stale"},
+                    {"series": series.format("b", "postgres.statefulset", "storage"), "values": "_x24 1x15 stale"},
+                ],
+                "alert_rule_test": [
+                    {
+                        "eval_time": eval_time,
+                        "alertname": "AppstatusIncident",
+                        "exp_alerts": [{"exp_labels": labels, "exp_annotations": annotations}],
+                    }
+                    for eval_time in ("3m", "9m")
+                ],
+                "promql_expr_test": [
+                    {"expr": f"count(count_over_time({firing}[20m]))", "eval_time": "14m", "exp_samples": once},
+                    # At each of the 41 evaluations until the second leader ends.
+                    {"expr": f"sum(count_over_time({firing}[10m15s]))", "eval_time": "10m", "exp_samples": always},
+                    {"expr": firing, "eval_time": "14m", "exp_samples": []},
+                ],
+            }
+        ],
+    }
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(tests))
+    done = subprocess.run(["promtool", "test", "rules", str(tmp_path / "tests.yaml")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("value", "parts"),
     [
