@@ -24,6 +24,8 @@ MOST_EVIDENCE = 6
 LEAST_NAMED = 0.05
 LEAST_BAD = 3.0  # bad events
 BAD = frozenset({"5xx", "failed"})
+# Without the answer to one of these queries every edge, or every server, looks as if it had no share.
+NEEDED = ("http_in", "http_in_seconds", "http_out", "http_out_timed", "http_out_seconds", "tcp_failed_connects")
 
 
 def diagnose(
@@ -55,7 +57,7 @@ def diagnose(
         flow.follow(violator, mode, weight)
     causes = _causes(accounts, flow, app, checks)
     bad = sum(float(np.nansum(p[found.incident])) * world.step for p in parts.values())
-    thin = _thin(found, causes, bad)
+    thin = _thin(world, found, causes, bad)
     dominant = bool(causes) and causes[0].share >= DOMINANT and not thin
     return Diagnosis(violator, found.onset, now, tuple(causes[:MOST_CAUSES]), dominant, _dismissed(world, found, causes), thin)
 
@@ -148,7 +150,10 @@ def _where(source: Source, signals: Signals) -> list[Evidence]:
     return [Evidence("latency", subject, seen.before, seen.during, "s")]
 
 
-def _thin(found: Windows, causes: list[Cause], bad: float) -> str:
+def _thin(world: World, found: Windows, causes: list[Cause], bad: float) -> str:
+    unanswered = next((query for query in NEEDED if query in world.missing), None)
+    if unanswered is not None:
+        return f"query {unanswered} failed"
     if bad < LEAST_BAD:
         return f"only {bad:.0f} bad requests so far"
     if not causes:

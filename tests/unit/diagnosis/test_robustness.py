@@ -3,7 +3,7 @@
 import numpy as np
 from appstatus.diagnosis import diagnose
 from appstatus.diagnosis.wording import line, title
-from appstatus.model.world import World
+from appstatus.model.world import Traffic, World
 from callgraph import Service as S
 from callgraph import app_key, simulate
 from hypothesis import given, settings
@@ -72,3 +72,18 @@ def test_holes_in_a_broken_world_never_accuse_the_innocent(
     # With half of the samples gone at random the sums of neighbouring edges no longer match; up to a tenth they do.
     if diagnosis.dominant and share <= 0.1:
         assert diagnosis.causes[0].app == app_key("ledger")
+
+
+def test_a_query_without_an_answer_accuses_nobody() -> None:
+    """Without the clients' side the callers of what fails look like the place where it fails."""
+    made = chain(None, 0.5)
+    for edge in made.connections:
+        edge.traffic = Traffic()
+    made.missing = {"http_out": "no answer within 12 s"}
+    diagnosis = diagnose(made, {}, app_key("front"), [], NOW)
+    assert not diagnosis.dominant
+    assert "http_out" in line(diagnosis)
+    whole = chain(None, 0.5)
+    whole.missing = {"node_memory_total": "no answer within 12 s"}
+    found = diagnose(whole, {}, app_key("front"), [], NOW)
+    assert found.dominant and found.causes[0].app == app_key("ledger")
