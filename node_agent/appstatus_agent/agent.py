@@ -254,7 +254,7 @@ class Agent:
             add_containers(page, self.registry)
             self._add_network(page)
             if self._kernel:
-                self._add_kernel(page)
+                self._add_kernel(page, self._kernel)
             self.features.add(page)
             page.add("appstatus_agent_scrape_seconds", self._scrape_seconds)
             text = page.text()
@@ -270,11 +270,11 @@ class Agent:
         for ip, name in self._names.items():
             page.add("ip_to_fqdn", 1, [("ip", ip), ("fqdn", name)])
 
-    def _add_kernel(self, page: Page) -> None:
+    def _add_kernel(self, page: Page, kernel: Kernel) -> None:
         with self._kernel_lock:
-            self._traffic.update_requests(self._kernel.read_requests())
-            self._traffic.update_tcp(self._kernel.read_tcp())
-            counters = self._kernel.counters()
+            self._traffic.update_requests(kernel.read_requests())
+            self._traffic.update_tcp(kernel.read_tcp())
+            counters = kernel.counters()
         self._traffic.add(page)
         lost = {**counters.events_lost, "conntrack": self._translator.lost if self._translator else 0}
         for source, count in lost.items():

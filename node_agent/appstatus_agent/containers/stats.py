@@ -27,7 +27,7 @@ class Memory:
 
     rss: int | None = None
     cache: int | None = None
-    limit: int | None = None
+    limit: float | None = None
 
 
 def read_cpu(trees: Hierarchies, path: str, limited_by: str = "") -> Cpu:

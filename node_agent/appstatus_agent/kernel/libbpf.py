@@ -64,7 +64,7 @@ class BpfError(OSError):
 _log: list[str] = []
 
 
-@_PRINT
+@_PRINT  # type: ignore[untyped-decorator]
 def _keep_log(level: int, fmt: bytes, arguments: int) -> int:
     buffer = c.create_string_buffer(65536)
     _libc_vsnprintf(buffer, c.c_size_t(len(buffer)), fmt, c.c_void_p(arguments))
@@ -165,7 +165,7 @@ class Iterator_:
         fd = _lib.bpf_iter_create(self.link.fd)
         if fd < 0:
             raise _error("bpf_iter_create", fd)
-        parts = []
+        parts: list[bytes] = []
         try:
             while True:
                 try:
@@ -192,6 +192,7 @@ class Object:
     ):
         """`optional`: programs that may be refused; `refused` tells which and why afterwards. Raises BpfError."""
         self.refused: dict[str, str] = {}
+        self._object = 0
         while True:
             try:
                 self._load(path, shared, sizes, config)

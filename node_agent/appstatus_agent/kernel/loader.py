@@ -134,6 +134,7 @@ class Kernel:
 
     features: dict[str, Feature]  # see FEATURES
     event_fd: int  # readable (poll, epoll) when events() has something
+    _ring: RingBuffer
 
     def __init__(self, config: Config):
         self._config = config
@@ -437,7 +438,7 @@ class Kernel:
 
 
 def _idle(values: np.ndarray) -> np.ndarray:
-    return values["active"] == 0 if "active" in values.dtype.names else np.ones(len(values), bool)
+    return values["active"] == 0 if "active" in (values.dtype.names or ()) else np.ones(len(values), bool)
 
 
 def _explain(error: BpfError | str) -> str:

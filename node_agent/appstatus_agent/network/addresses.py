@@ -36,7 +36,7 @@ def parse_routes(lines: Iterable[str]) -> set[str]:
     for line in list(lines)[1:]:
         _, destination, _, flags, _, _, _, mask = line.split()[:8]
         if int(flags, 16) & _UP and int(mask, 16):
-            found.add(str(ipaddress.ip_network((_little(destination), str(ipaddress.IPv4Address(_little(mask)))))))
+            found.add(str(ipaddress.ip_network(f"{ipaddress.IPv4Address(_little(destination))}/{ipaddress.IPv4Address(_little(mask))}")))
     return _without_link_local(found)
 
 

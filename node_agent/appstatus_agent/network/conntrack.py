@@ -84,7 +84,7 @@ def _tuple(data: memoryview) -> tuple[Address, Address] | None:
 
 def parse(data: bytes) -> tuple[list[Translation], bool]:
     """Translations in a datagram of netlink messages, and whether it ends a dump. OSError when the kernel reports one."""
-    found = []
+    found: list[Translation] = []
     view = memoryview(data)
     at = 0
     while at + _HEADER.size <= len(view):
