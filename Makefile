@@ -57,8 +57,9 @@ test-unit: lint ## the fast tests: no root, no cluster
 	$(VENV)/bin/python -m pytest tests/unit
 
 .PHONY: test-e2e
-test-e2e: venv ## the tests on a cluster: KUBECONFIG, else the local one
-	$(VENV)/bin/python -m pytest tests/e2e
+test-e2e: venv ## the tests on real servers, kernels and a cluster: KUBECONFIG, else the local one
+	$(VENV)/bin/python -m pytest tests/e2e -m "not cluster" -n 2 --dist loadgroup --durations=15
+	$(VENV)/bin/python -m pytest tests/e2e -m cluster -s --durations=15
 
 .PHONY: test
 test: ## all tests

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cluster import binaries, cluster
+from cluster import binaries, cluster, images
 from cluster.apiserver import ApiServer, api_server, run_kubectl
 
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -27,13 +27,21 @@ def _api_server() -> Iterator[ApiServer]:
 
 @pytest.fixture(scope="session")
 def kubeconfig() -> Path:
-    """The cluster under test: that of $KUBECONFIG, else the local one, which is started and stays up."""
+    """The cluster under test: that of $KUBECONFIG, else the local one, which is started with all images and stays up."""
     given = os.environ.get("KUBECONFIG")
     if given:
         return Path(given)
     if os.geteuid() != 0:
         pytest.skip("no KUBECONFIG, and the local cluster needs root")
-    return cluster.up()
+    found = cluster.up()
+    images.build([])
+    return found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: a file stays together, and so does all that loads programs into this machine's kernel."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("kernel" if item.get_closest_marker("bpf") else str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -88,16 +88,17 @@ class Scenario:
             self.undo()
 
     def undo(self) -> None:
-        script(self.kube, "fault.py", "undo", self.fault)
+        script(self.kube, "fault.py", "undo", self.fault, "--service", self.outcome.truth["target"])
         self.undone = time.time()
 
-    def wait_opened(self, bound: float) -> Outcome:
-        """Waits up to `bound` seconds from the injection for the Warning Event. Raises TimeoutError."""
-        event = wait(
-            f"an opening Event for {self.fault}",
-            lambda: next((e for e in self.kube.events(SHOP, self.started) if e["reason"] in OPENING), None),
-            bound,
-        )
+    def wait_opened(self, bound: float, opener: str = "") -> Outcome:
+        """Waits up to `bound` seconds for the Warning Event, on the workload `opener` if that is given. Raises TimeoutError."""
+
+        def opening() -> dict[str, Any] | None:
+            found = [e for e in self.kube.events(SHOP, self.started) if e["reason"] in OPENING]
+            return next((e for e in found if opener in ("", e["involvedObject"]["name"])), None)
+
+        event = wait(f"an opening Event for {self.fault}", opening, bound)
         out = self.outcome
         out.opened_after = posted(event) - self.onset()
         out.opener = f"{event['involvedObject']['name']}.{event['involvedObject']['kind'].lower()}"
@@ -106,8 +107,9 @@ class Scenario:
         return out
 
     def onset(self) -> float:
-        """The users' first failed request since the injection; the fault's own time when none failed (slow answers)."""
-        return float(users(self.kube, self.started)["first_failure"] or self.outcome.truth["onset"])
+        """The users' first failed request since the injection; the fault's own time when it makes answers slow, not fail."""
+        first = users(self.kube, self.started)["first_failure"] if self.outcome.truth["users_see"] == "failures" else None
+        return float(first or self.outcome.truth["onset"])
 
     def read_diagnosis(self) -> None:
         out = self.outcome
