@@ -68,7 +68,8 @@ def test_a_decoy_rollout_says_nothing(kube: Cluster, installed: float) -> None:
 def test_two_causes_are_two_incidents_with_one_event_each_and_one_recovery(kube: Cluster, installed: float) -> None:
     """All requests of ledger fail, three calls from the users; 14 % of recommendation's are slow, against 99.5 %."""
     kube.apply(SLOW_SLO)
-    wait("the SLO is met", lambda: kube.get("slo", "recommendation-latency", "-n", SHOP).get("status", {}).get("state") == "Met", 120)
+    slo = ("slo", "recommendation-latency", "-n", SHOP)
+    wait("the SLO is met", lambda: kube.get(*slo).get("status", {}).get("state") == "Met", 120)
     with Scenario(kube, "slow", "--service", "recommendation", "--share", "0.14", "--seconds", "0.4") as slow:
         with Scenario(kube, "errors", "--share", "1") as errors:
             opened = errors.wait_opened(2 * 75 + 30)
