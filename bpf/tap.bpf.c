@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The tap: every packet of every socket, at the cgroup-v2 root, on its way out and in. Cheapest question first: most packets
  * leave after a few comparisons. See docs/architecture for what it rests on. */
-#include "http.h"
+#include "http_run.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

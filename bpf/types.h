@@ -138,8 +138,7 @@ struct conn {
 	__u8 last; /* hook direction of the last payload + 1 */
 	__u8 fresh; /* seen from its first byte on */
 	__u8 tunnel; /* not HTTP any more: set by the responses' side, read by the requests' side */
-	__u8 closed; /* pending requests have been ended */
-	__u16 reserved;
+	__u8 zero[3];
 	__u32 id; /* of its entries in `messages` */
 	__u32 pushed; /* requests begun: written by the requests' side */
 	__u32 popped; /* requests ended: written by the responses' side */

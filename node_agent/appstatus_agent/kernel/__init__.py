@@ -11,6 +11,7 @@
 Not thread-safe, except set_nat()/forget_nat(), which a netlink thread may call at any time.
 """
 
-from appstatus_agent.kernel.loader import Config, Counters, Feature, Kernel, KernelError, ProgramCost
+from appstatus_agent.kernel.counters import Counters, ProgramCost
+from appstatus_agent.kernel.loader import Config, Feature, Kernel, KernelError
 
 __all__ = ["Config", "Counters", "Feature", "Kernel", "KernelError", "ProgramCost"]

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rare things the kernel side reports one by one through the ring buffer (layouts: bpf/types.h)."""
 
+import struct
 from dataclasses import dataclass
+
+from appstatus_agent.kernel.rows import address
+
+_EVENT = struct.Struct("=QQQIHHIHH")  # struct event
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +57,28 @@ class DnsAnswer(Event):
     """UDP payload of an answer (source port 53), cut at 512 bytes, at most 100 a second per node; `owner` asked."""
 
     payload: bytes
+
+
+def decode(record: memoryview) -> Event | None:
+    """One record of the ring buffer; None if a newer kernel side reports what this one does not know."""
+    at, owner, owner_v1, pid, kind, length, number, port, _ = _EVENT.unpack_from(record)
+    data = bytes(record[_EVENT.size : _EVENT.size + length])
+    common = (at, pid, owner, owner_v1)
+    match kind:
+        case 1:
+            return ProcessExec(*common, _text(data))
+        case 2:
+            return ProcessExit(*common, _text(data), number)
+        case 3:
+            return OomKill(*common, _text(data))
+        case 4 | 5:
+            return Listen(*common, address(data[:16]), port, number, kind == 4)
+        case 6 | 7:
+            return CgroupChange(*common, _text(data), number, kind == 6)
+        case 8:
+            return DnsAnswer(*common, data)
+    return None
+
+
+def _text(data: bytes) -> str:
+    return data.split(b"\0", 1)[0].decode(errors="replace")

@@ -155,7 +155,7 @@ class Link:
             self._pointer = 0
 
 
-class Iterator_:
+class Walker:
     """An iterator program: each run() walks once; the bytes are what the program wrote."""
 
     def __init__(self, link: Link):
@@ -268,13 +268,13 @@ class Object:
     def attach_cgroup(self, program: str, cgroup_fd: int) -> Link:
         return self._link(program, _lib.bpf_program__attach_cgroup(self.programs[program], cgroup_fd))
 
-    def iterator(self, program: str, over: Map | None = None) -> Iterator_:
+    def iterator(self, program: str, over: Map | None = None) -> Walker:
         """`over`: the map whose elements are walked."""
         if over is None:
-            return Iterator_(self._link(program, _lib.bpf_program__attach_iter(self.programs[program], None)))
+            return Walker(self._link(program, _lib.bpf_program__attach_iter(self.programs[program], None)))
         info = c.create_string_buffer(struct.pack("=I", over.fd), 16)  # union bpf_iter_link_info
         options = c.create_string_buffer(struct.pack("=QQIxxxx", 24, c.addressof(info), 16), 24)
-        return Iterator_(self._link(program, _lib.bpf_program__attach_iter(self.programs[program], options)))
+        return Walker(self._link(program, _lib.bpf_program__attach_iter(self.programs[program], options)))
 
     def _link(self, program: str, pointer: int | None) -> Link:
         if not pointer:

@@ -8,13 +8,14 @@ import select
 import struct
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from appstatus_agent.kernel import events, rows
-from appstatus_agent.kernel.libbpf import BpfError, Iterator_, Link, Map, Object, RingBuffer
+from appstatus_agent.kernel.counters import Counters, read_counters
+from appstatus_agent.kernel.libbpf import BpfError, Walker, Link, Map, Object, RingBuffer
 
 
 class KernelError(Exception):
@@ -37,51 +38,6 @@ class Feature:
     reason: str  # "" when on
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramCost:
-    """Estimated from one run in 1,024."""
-
-    seconds: float
-    runs: int
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """Totals since load."""
-
-    events_lost: dict[str, int] = field(default_factory=dict)  # source -> n
-    map_full: dict[str, int] = field(default_factory=dict)  # map -> n
-    map_entries: dict[str, int] = field(default_factory=dict)  # map -> entries now
-    unparsed: dict[tuple[str, str], int] = field(default_factory=dict)  # (protocol, reason) -> n
-    unknown_owner: int = 0
-    destinations_folded: int = 0
-    programs: dict[str, ProgramCost] = field(default_factory=dict)
-
-
-# enum counter and enum program of bpf/types.h, in order: which field of Counters, and its key.
-_COUNTERS: tuple[tuple[str, object], ...] = (
-    ("events_lost", "ring"),
-    ("events_lost", "dns_rate"),
-    ("map_full", "requests"),
-    ("map_full", "tcp"),
-    ("map_full", "connections"),
-    ("map_full", "destinations"),
-    ("map_full", "sockets"),
-    ("map_full", "listeners"),
-    ("unparsed", ("http", "gap")),
-    ("unparsed", ("http", "pipeline")),
-    ("unparsed", ("http", "message_evicted")),
-    ("unparsed", ("http", "segment")),
-    ("unparsed", ("http", "busy")),
-    ("unparsed", ("http", "unreadable")),
-    ("unparsed", ("ip", "extension_header")),
-    ("unknown_owner", None),
-    ("destinations_folded", None),
-)
-_PROGRAMS = ("ingress", "egress", "tcp", "process")
-_SAMPLED = 1024  # one run in so many is measured
-
-_EVENT = struct.Struct("=QQQIHHIHH")  # struct event
 _CONFIG = struct.Struct("=QQIIII")  # struct config of bpf/maps.h
 
 # Programs whose refusal turns off only what they are for.
@@ -142,8 +98,8 @@ class Kernel:
         self._maps: dict[str, Map] = {}
         self._objects: list[Object] = []
         self._links: list[Link] = []
-        self._sweepers: list[Iterator_] = []
-        self._connections: Iterator_ | None = None
+        self._sweepers: list[Walker] = []
+        self._connections: Walker | None = None
         self._sockets = np.empty(0, rows.SOCKET)
         self._sweep_number = 0
         self._open_connections = 0  # as of the last read_tcp()
@@ -320,7 +276,7 @@ class Kernel:
 
     def events(self) -> list[events.Event]:
         """What the ring buffer holds now, oldest first."""
-        return [event for record in self._ring.records() if (event := _event(record)) is not None]
+        return [event for record in self._ring.records() if (event := events.decode(record)) is not None]
 
     def wait(self, seconds: float) -> bool:
         """Until events() has something; False: nothing came."""
@@ -333,19 +289,7 @@ class Kernel:
         return self._sockets
 
     def counters(self) -> Counters:
-        counters: dict[str, object] = {name: {} for name in ("events_lost", "map_full", "unparsed")}
-        _, values = self._maps["counters"].read(value=np.dtype("<u8"))
-        for (name, key), value in zip(_COUNTERS, values.ravel().tolist(), strict=True):
-            if key is None:
-                counters[name] = value
-            else:
-                counters[name][key] = value  # type: ignore[index]
-        _, costs = self._maps["costs"].read(value=np.dtype([("ns", "<u8"), ("runs", "<u8")]))
-        programs = {
-            name: ProgramCost(int(cost["ns"]) * _SAMPLED / 1e9, int(cost["runs"]) * _SAMPLED)
-            for name, cost in zip(_PROGRAMS, costs.ravel(), strict=True)
-        }
-        return Counters(**counters, map_entries=self.map_entries(), programs=programs)  # type: ignore[arg-type]
+        return read_counters(self._maps, self.map_entries())
 
     def map_entries(self) -> dict[str, int]:
         """Entries now in the maps that grow with what runs on the node."""
@@ -459,27 +403,3 @@ def _prefix(cidr: str) -> bytes:
 
 def _tuple(local: tuple[str, int], remote: tuple[str, int]) -> bytes:
     return rows.packed(local[0]) + rows.packed(remote[0]) + struct.pack("=HHI", local[1], remote[1], 0)
-
-
-def _event(record: memoryview) -> events.Event | None:
-    at, owner, owner_v1, pid, kind, length, number, port, _ = _EVENT.unpack_from(record)
-    data = bytes(record[_EVENT.size : _EVENT.size + length])
-    common = (at, pid, owner, owner_v1)
-    match kind:
-        case 1:
-            return events.ProcessExec(*common, _text(data))
-        case 2:
-            return events.ProcessExit(*common, _text(data), number)
-        case 3:
-            return events.OomKill(*common, _text(data))
-        case 4 | 5:
-            return events.Listen(*common, rows.address(data[:16]), port, number, kind == 4)
-        case 6 | 7:
-            return events.CgroupChange(*common, _text(data), number, kind == 6)
-        case 8:
-            return events.DnsAnswer(*common, data)
-    return None
-
-
-def _text(data: bytes) -> str:
-    return data.split(b"\0", 1)[0].decode(errors="replace")

@@ -48,6 +48,20 @@ def kernel(load):
     kernel.close()
 
 
+@pytest.fixture
+def late(load):
+    """A kernel side that is loaded only when the test says so."""
+    loaded = []
+
+    def now(**settings):
+        loaded.append(load(**({"overdue_seconds": 2} | settings)))
+        return loaded[-1]
+
+    yield now
+    for kernel in loaded:
+        kernel.close()
+
+
 @pytest.fixture(scope="module")
 def network():
     """A network namespace of its own for every socket of the module."""

@@ -163,3 +163,17 @@ def reset(end: socket.socket) -> None:
 def settle() -> None:
     """Long enough for FIN and ACK to pass loopback."""
     time.sleep(0.02)
+
+
+class Drops:
+    """nftables rules in the test's own network namespace."""
+
+    def __init__(self, rule: str):
+        table = "table inet t {\nchain c {\n" + rule.replace("; ", "\n") + "\n}\n}\n"
+        subprocess.run(["nft", "-f", "-"], input=table, text=True, check=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["nft", "delete", "table", "inet", "t"], check=True)

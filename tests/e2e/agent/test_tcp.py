@@ -8,8 +8,7 @@ import time
 
 import pytest
 from appstatus_agent.kernel import Kernel, events, rows
-from talk import Talk, network_inode, settle
-from test_requests_traps import Drops
+from talk import Drops, Talk, network_inode, settle
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel side lost, refused, could not read, and cost."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from appstatus_agent.kernel.libbpf import Map
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramCost:
+    """Estimated from one run in 1,024."""
+
+    seconds: float
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Totals since load."""
+
+    events_lost: dict[str, int] = field(default_factory=dict)  # source -> n
+    map_full: dict[str, int] = field(default_factory=dict)  # map -> n
+    map_entries: dict[str, int] = field(default_factory=dict)  # map -> entries now
+    unparsed: dict[tuple[str, str], int] = field(default_factory=dict)  # (protocol, reason) -> n
+    unknown_owner: int = 0
+    destinations_folded: int = 0
+    programs: dict[str, ProgramCost] = field(default_factory=dict)
+
+
+# enum counter and enum program of bpf/types.h, in order: which field of Counters, and its key.
+_COUNTERS: tuple[tuple[str, object], ...] = (
+    ("events_lost", "ring"),
+    ("events_lost", "dns_rate"),
+    ("map_full", "requests"),
+    ("map_full", "tcp"),
+    ("map_full", "connections"),
+    ("map_full", "destinations"),
+    ("map_full", "sockets"),
+    ("map_full", "listeners"),
+    ("unparsed", ("http", "gap")),
+    ("unparsed", ("http", "pipeline")),
+    ("unparsed", ("http", "message_evicted")),
+    ("unparsed", ("http", "segment")),
+    ("unparsed", ("http", "busy")),
+    ("unparsed", ("http", "unreadable")),
+    ("unparsed", ("ip", "extension_header")),
+    ("unknown_owner", None),
+    ("destinations_folded", None),
+)
+_PROGRAMS = ("ingress", "egress", "tcp", "process")
+_SAMPLED = 1024  # one run in so many is measured
+
+
+def read_counters(maps: dict[str, Map], entries: dict[str, int]) -> Counters:
+    """`entries`: entries now, by map."""
+    counters: dict[str, object] = {name: {} for name in ("events_lost", "map_full", "unparsed")}
+    _, values = maps["counters"].read(value=np.dtype("<u8"))
+    for (name, key), value in zip(_COUNTERS, values.ravel().tolist(), strict=True):
+        if key is None:
+            counters[name] = value
+        else:
+            counters[name][key] = value  # type: ignore[index]
+    _, costs = maps["costs"].read(value=np.dtype([("ns", "<u8"), ("runs", "<u8")]))
+    programs = {
+        name: ProgramCost(int(cost["ns"]) * _SAMPLED / 1e9, int(cost["runs"]) * _SAMPLED)
+        for name, cost in zip(_PROGRAMS, costs.ravel(), strict=True)
+    }
+    return Counters(**counters, map_entries=entries, programs=programs)  # type: ignore[arg-type]
