@@ -182,7 +182,6 @@ def test_budget_and_burn_rates_of_31_days(prometheus, store, now):
     assert found["latency"].state in ("Met", "SlowBurn")
 
 
-@pytest.mark.xfail(reason="backfill.EXPORTED takes increase() over two steps of 60 s as the events of one: counted twice")
 def test_what_an_earlier_leader_counted_is_read_back(prometheus, store, now):
     wanted = objective("availability", 0.99, FRONTEND)
     found = evaluate(store(prometheus.url), [wanted], now)["availability"]
