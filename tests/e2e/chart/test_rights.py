@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_chart import CHART, NAMESPACE, ROOT, helm
+from test_chart import CHART, NAMESPACE, ROOT, helm, one, render
 
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:appstatus-operator"
 GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated")
@@ -21,9 +21,11 @@ ALLOWED: tuple[tuple[str, ...], ...] = (
     *((verb, kind, "-A") for kind in WORKLOADS for verb in ("list", "watch")),
     *((verb, f"{kind}.appstatus.dev", "-A") for kind in ("projects", "slos", "inspectionoverrides") for verb in ("list", "watch")),
     *(("patch", f"{kind}.appstatus.dev/status", "-A") for kind in ("projects", "slos", "inspectionoverrides", "appstatuses")),
-    *((verb, "appstatuses.appstatus.dev", "-A") for verb in ("create", "patch", "delete", "list", "watch")),
+    *((verb, "appstatuses.appstatus.dev", "-A") for verb in ("create", "get", "patch", "delete", "list", "watch")),
     ("create", "events", "-n", "shop"),
+    ("list", "events", "-n", "shop"),
     ("create", "leases.coordination.k8s.io", "-n", NAMESPACE),
+    ("get", "leases.coordination.k8s.io/appstatus-operator", "-n", NAMESPACE),
     ("update", "leases.coordination.k8s.io/appstatus-operator", "-n", NAMESPACE),
     ("create", "daemonsets.apps", "-n", NAMESPACE),
     ("patch", "daemonsets.apps/appstatus-agent", "-n", NAMESPACE),
@@ -80,6 +82,23 @@ def test_the_operator_may(installed: Any, question: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("question", DENIED, ids=" ".join)
 def test_the_operator_may_not(installed: Any, question: tuple[str, ...]) -> None:
     assert not can(installed, installed.kubeconfig_for(OPERATOR, GROUPS), question)
+
+
+def test_the_operators_roles_hold_nothing_beyond_what_it_needs() -> None:
+    """Every verb of every rule is one of ALLOWED, for which the code has a request."""
+    documents = render(("prometheus.authSecret=mimir",))
+    for kind, cluster_wide in (("ClusterRole", True), ("Role", False)):
+        held = set()
+        for rule in one(documents, kind, "appstatus-operator")["rules"]:
+            kinds = [
+                resource.replace("/", f".{group}/", 1) if group and "/" in resource else f"{resource}.{group}".rstrip(".")
+                for group in rule["apiGroups"]
+                for resource in rule["resources"]
+            ]
+            names = [f"/{name}" for name in rule.get("resourceNames", ())] or [""]
+            held |= {(verb, what + name) for what in kinds for name in names for verb in rule["verbs"]}
+        needed = {(verb, what) for verb, what, *where in ALLOWED if (where != ["-n", NAMESPACE]) == cluster_wide}
+        assert held == needed
 
 
 @pytest.mark.parametrize("role", ["appstatus-view", "appstatus-edit"])
