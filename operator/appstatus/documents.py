@@ -1,6 +1,6 @@
 """What one cycle found, and the documents that follow from it: statuses of all kinds, Events."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,12 +83,15 @@ class Documents:
         parts: Mapping[AppKey, Participation],
         previous: dict[AppKey, Status],
         stored: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]],
+        clock: Callable[[], float],
     ) -> None:
+        """``clock``: unix seconds now. An Event tells when it is posted, not when the cycle began: exporters drop old ones."""
         self._cycle = cycle
         self._config = config
         self._parts = parts
         self._previous = previous
         self._stored = stored
+        self._clock = clock
 
     def appstatus(self, app: AppKey) -> Document | None:
         """None for an application of which nothing is known any more and nothing was."""
@@ -149,7 +152,7 @@ class Documents:
                 cluster=self._config.cluster,
                 instance=self._config.identity,
             ),
-            cycle.now,
+            self._clock(),
         )
         verdict = cycle.policy.projects.get(project)
         if reason == "SLOAffected" and verdict is not None and verdict.project.affected_events == "Warning":

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,7 +86,8 @@ class Engine:
     def cycle(self, now: float) -> str:
         """Runs one cycle; the sentence for the log. A standby judges too, so that its history is warm, but writes nothing."""
         stages = _Stages()
-        deadline = self._writer.clock() + WRITING * (self.step or 15.0)
+        began = self._writer.clock()
+        deadline = began + WRITING * (self.step or 15.0)
         leading = self._writer.allowed() and self._load()
         with stages.time("facts"):
             facts = self._cache.snapshot()
@@ -98,7 +99,7 @@ class Engine:
         done = "standing by"
         if self._loaded:
             with stages.time("writes"):
-                done = self._settle(found, stored, leading, deadline)
+                done = self._settle(found, stored, leading, deadline, lambda: now + self._writer.clock() - began)
         self._publish(found, leading)
         return f"{_sentence(found)}; {done}; {stages}"
 
@@ -179,11 +180,11 @@ class Engine:
         except (KeyError, ValueError, TypeError) as error:
             log.error("The incident in AppStatus %s/%s cannot be read: %r", metadata["namespace"], metadata["name"], error)
 
-    def _settle(self, found: Cycle, stored: dict[str, Any], leading: bool, deadline: float) -> str:
+    def _settle(self, found: Cycle, stored: dict[str, Any], leading: bool, deadline: float, clock: Callable[[], float]) -> str:
         """A leader that cannot renew its lease goes on in memory: what it could not write stays due."""
         outcome = self._step(found, leading)
         self._closed |= {part.app: part.closed for part in outcome.closed if part.closed is not None}
-        documents = Documents(found, self._config, self._incidents.parts, self._previous, stored)
+        documents = Documents(found, self._config, self._incidents.parts, self._previous, stored, clock)
         if not leading:
             self._incidents.remember(outcome)
             return "not leading now: nothing written"
@@ -230,7 +231,8 @@ class Engine:
         if leading:
             self._adopt(observed)
         present = {*found.facts.workloads, *observed}
-        return machine.step(self._incidents.parts.values(), observed, diagnoses, present, found.now, calls)
+        unjudged = found.policy.apps.keys() - observed.keys()
+        return machine.step(self._incidents.parts.values(), observed, diagnoses, present, found.now, calls, unjudged)
 
     def _adopt(self, observed: dict[AppKey, Observed]) -> None:
         """Before an application opens an incident for the first time: somebody may have deleted the AppStatus of an open one."""
