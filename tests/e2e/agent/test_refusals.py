@@ -47,7 +47,7 @@ def test_memlock_limit_is_named_where_it_is_the_reason(objects):
     """In a process of its own: libbpf has raised the limit of this one."""
     code = (
         "from pathlib import Path; from capabilities import *; from appstatus_agent.kernel import *\n"
-        f"Limited(Kernel.load, Config(objects=Path({str(objects)!r})), names=DAEMONSET)"
+        f"Limited(Kernel.load, Config(objects=Path({str(objects.resolve())!r})), names=DAEMONSET)"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
     assert run.returncode == 1 and "KernelError" in run.stderr and "memlock" in run.stderr, run.stderr[-2000:]
