@@ -15,7 +15,7 @@ import numpy as np
 
 from appstatus_agent.kernel import events, rows
 from appstatus_agent.kernel.counters import Counters, read_counters
-from appstatus_agent.kernel.libbpf import BpfError, Walker, Link, Map, Object, RingBuffer
+from appstatus_agent.kernel.libbpf import BpfError, Link, Map, Object, RingBuffer, Walker
 
 
 class KernelError(Exception):
