@@ -230,7 +230,7 @@ class Agent:
                 if self._kernel:
                     self._kernel.sweep()
                     if now >= next_expiry:
-                        self._kernel.expire()
+                        self._traffic.forget(self._kernel.expire())
                         next_expiry = now + EXPIRE_SECONDS
             if now >= next_delay:
                 began = time.thread_time()

@@ -4,6 +4,9 @@ A row belongs to one life of a container (its cgroup); the next life, or a row d
 make the counter of a label set fall, since `rate()` would count everything again. So what a row had when it left stays in its
 series as long as that has another row. A series without rows leaves.
 
+A series is first shown at 0, and with what its rows counted from the next update on: `rate()` sees no increase from nothing to a
+first value, so that a container's first error would stay invisible.
+
 Text is made only for series that changed since the last time.
 """
 
@@ -67,12 +70,18 @@ class Table:
 
         shown = self._left.copy()
         np.add.at(shown, self._row_series, self._row_counters)
+        unwritten = np.array([not texts for texts in self._texts], bool)
+        shown[unwritten] = 0
         levels = np.zeros((len(self._series), self._gauges.shape[1]), np.int64)
         np.add.at(levels, self._row_series, gauges[named])
         changed = (shown != self._counters).any(axis=1) | (levels != self._gauges).any(axis=1)
         self._counters, self._gauges = shown, levels
-        unwritten = np.array([not texts for texts in self._texts], bool)
         self._write(np.flatnonzero(unwritten | changed))
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """These rows were dropped: one that has the same key from now on counts anew, be it below or above the old one."""
+        for key in keys:
+            self._rows.pop(key, None)
 
     def lines(self) -> Iterable[tuple[str, list[str]]]:
         """(metric, text of each series)."""

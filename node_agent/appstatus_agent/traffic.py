@@ -1,6 +1,6 @@
 """HTTP and TCP metrics: which column of the kernel's rows becomes which metric."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -91,6 +91,7 @@ class Traffic:
         self._tcp = Table(_TCP, len(_TCP_COUNTERS), 3, text)
         self._failed = Table([Family("container_net_tcp_failed_connects_total", _one, _column(0))], 1, 0, text)
         self._accepted = Table([Family("container_net_tcp_accepted_connects_total", _one, _column(0))], 1, 0, text)
+        self._tables = (self._out, self._in, self._tcp, self._failed, self._accepted)
 
     def update_requests(self, requests: np.ndarray) -> None:
         """Take all request rows (rows.REQUEST) of now."""
@@ -120,8 +121,14 @@ class Traffic:
             np.column_stack([value["active"], value["rtt_sum"], value["rtt_count"]]),
         )
 
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Rows that Kernel.expire() dropped."""
+        keys = list(keys)
+        for table in self._tables:
+            table.forget(keys)
+
     def add(self, page: Page) -> None:
-        for table in (self._out, self._in, self._tcp, self._failed, self._accepted):
+        for table in self._tables:
             for metric, lines in table.lines():
                 page.add_lines(metric, lines)
 

@@ -325,26 +325,18 @@ class Kernel:
     def forget_nat(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
         self._maps["nat"].delete(_tuple(source, destination))
 
-    def forget(self, owners: Iterable[int]) -> None:
-        """Drop the series of owners that are gone."""
-        gone = np.fromiter(owners, np.uint64)
-        self._drop(lambda keys, values: np.isin(keys["owner"], gone))
-
-    def expire(self, idle_seconds: float = 600.0) -> int:
-        """Drop series unused for that long (call once a minute); returns how many."""
+    def expire(self, idle_seconds: float = 600.0) -> list[bytes]:
+        """Drop series unused for that long (call once a minute); their keys."""
         before = time.monotonic_ns() - int(idle_seconds * 1e9)
-        return self._drop(lambda keys, values: (values["last_used"] < before) & _idle(values))
-
-    def _drop(self, chosen) -> int:
-        dropped, kept = 0, []
+        dropped: list[bytes] = []
+        kept = []
         for name, dtype in (("requests", rows.REQUEST_VALUE), ("tcp", rows.TCP_VALUE)):
             if name not in self._maps:
                 continue
             series = self._maps[name]
             keys, values = series.read(rows.SERIES_KEY, dtype)
-            choice = chosen(keys, values)
-            for key in keys[choice]:
-                dropped += series.delete(key.tobytes())
+            choice = (values["last_used"] < before) & _idle(values)
+            dropped += [key for key in map(np.void.tobytes, keys[choice]) if series.delete(key)]
             kept.append(keys[~choice])
         if dropped:
             self._renew_budgets(np.concatenate(kept))

@@ -1,5 +1,7 @@
 """From rows of the kernel to text: golden lines, and counters that never fall."""
 
+import itertools
+
 import numpy as np
 import pytest
 from appstatus_agent.exposition import Page, escape, number
@@ -55,6 +57,12 @@ def traffic():
 
 
 def text(traffic, requests=(), tcp_rows=()):
+    """The page once these rows are not new any more."""
+    scrape(traffic, requests, tcp_rows)
+    return scrape(traffic, requests, tcp_rows)
+
+
+def scrape(traffic, requests=(), tcp_rows=()):
     traffic.update_requests(np.concatenate(requests) if len(requests) else np.zeros(0, rows.REQUEST))
     traffic.update_tcp(np.concatenate(tcp_rows) if len(tcp_rows) else np.zeros(0, rows.TCP))
     page = Page()
@@ -139,6 +147,45 @@ def test_a_series_without_rows_leaves_and_others_keep_their_text(traffic):
     assert "10.96.0.10" not in page
     assert sum(samples(page, "container_http_requests_total").values()) == 2
     assert text(traffic) == ""
+
+
+def total(page, metric="container_http_requests_total"):
+    return sum(samples(page, metric).values())
+
+
+def increase(*values):
+    """What Prometheus' increase() counts between samples: a fall is a restart at 0, the first sample says nothing."""
+    return sum(value - before if value >= before else value for before, value in itertools.pairwise(values))
+
+
+def test_a_label_sets_first_failure_is_visible_to_rate(traffic):
+    pages = [scrape(traffic, rows_then) for rows_then in ([], [request(s5xx=1)], [request(s5xx=1)], [request(s5xx=3)])]
+    assert "container_http_requests_total" not in pages[0]
+    assert [total(page) for page in pages[1:]] == [0, 1, 3]
+    failed = [scrape(traffic, tcp_rows=[tcp(failed=count)]) for count in (2, 2, 3)]
+    assert [total(page, "container_net_tcp_failed_connects_total") for page in failed] == [0, 2, 3]
+
+
+def test_gauges_are_of_now_from_the_first_scrape_on(traffic):
+    page = scrape(traffic, [request(s2xx=1, in_flight=3)])
+    assert (total(page), total(page, "container_http_requests_in_flight")) == (0, 3)
+
+
+def test_what_a_row_counts_that_was_idle_and_comes_back_is_visible_to_rate(traffic):
+    old, new = [request(s5xx=1)], [request(s5xx=1)]
+    seen = [total(text(traffic, old))]
+    traffic.forget([row["key"].tobytes() for row in old])
+    assert scrape(traffic) == "", "a scrape between the row's end and its return"
+    seen += [total(scrape(traffic, new)), total(scrape(traffic, new))]
+    assert increase(*seen) == increase(*seen[1:]) == 1, seen
+
+
+def test_a_row_that_comes_back_between_two_scrapes_counts_anew(traffic):
+    """Its counters need not be below the old ones."""
+    text(traffic, [request(s5xx=1)], [tcp(failed=1)])
+    traffic.forget([request()["key"].tobytes(), tcp()["key"].tobytes()])
+    page = scrape(traffic, [request(s5xx=1)], [tcp(failed=2)])
+    assert (total(page), total(page, "container_net_tcp_failed_connects_total")) == (2, 3)
 
 
 def test_a_container_that_is_not_known_yet_appears_later_with_everything(traffic, monkeypatch):
