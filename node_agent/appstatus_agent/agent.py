@@ -120,11 +120,16 @@ class Agent:
         """Load the kernel side while /metrics already shows the rest; what cannot run here is said once."""
         began = time.monotonic()
         try:
-            kernel = Kernel.load(Config(cgroup_root=self.registry.trees.v2))
+            kernel = Kernel.load(
+                Config(
+                    cgroup_root=self.registry.trees.v2,
+                    node_ips=self._networks.node_ips,
+                    cluster_cidrs=self._networks.cluster_cidrs,
+                )
+            )
         except KernelError as error:
             self.features.off("kernel", str(error))
             return
-        kernel.set_networks(self._networks.node_ips, self._networks.cluster_cidrs)
         for name, feature in kernel.features.items():
             if feature.on:
                 self.features.on(name)

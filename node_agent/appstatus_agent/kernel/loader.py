@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading, attaching and reading: class Kernel."""
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -30,6 +31,8 @@ class Config:
     max_connections: int = 262_144
     destinations_per_owner: int = 200
     overdue_seconds: float = 30.0
+    node_ips: Iterable[str] = ()  # these two as in Kernel.set_networks, known before the first packet is seen:
+    cluster_cidrs: Iterable[str] = ()  # a connection keeps the peer class that it has at its beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +167,16 @@ class Kernel:
             if root is None:
                 raise BpfError(2, "no cgroup-v2 hierarchy is mounted")
             tap = self._load(folder, "tap", root)
+            self.set_networks(self._config.node_ips, self._config.cluster_cidrs)
             fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                self._links += [tap.attach_cgroup("tap_in", fd), tap.attach_cgroup("tap_out", fd)]
+                with contextlib.ExitStack() as undo:  # one hook without the other would count wrongly
+                    links = []
+                    for program in ("tap_in", "tap_out"):
+                        links.append(tap.attach_cgroup(program, fd))
+                        undo.callback(links[-1].destroy)
+                    undo.pop_all()
+                self._links += links
             finally:
                 os.close(fd)
         except BpfError as error:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds from the first packet on, and when the start goes wrong half-way."""
+
+import subprocess
+import threading
+
+import pytest
+from appstatus_agent.kernel.libbpf import BpfError, Object
+from talk import Talk, requests_of
+from test_requests import GET, OK, C, S, play
+
+pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
+
+
+def test_peer_class_of_a_connection_that_talks_while_the_programs_are_attached(load, owners):
+    """The class is decided once, with the first payload seen: the networks must be known by then."""
+    for ip in ("10.77.0.1", "10.77.0.2"):
+        subprocess.run(["ip", "address", "add", f"{ip}/32", "dev", "lo"], check=True)
+    talk = Talk(owners, host="10.77.0.1", source="10.77.0.2").open()
+    stop = threading.Event()
+
+    def chatter():
+        while not stop.is_set():
+            play(talk, [C(GET), S(OK)])
+
+    thread = threading.Thread(target=chatter)
+    thread.start()
+    try:
+        kernel = load(cluster_cidrs=["10.77.0.0/16"])
+    finally:
+        stop.set()
+        thread.join()
+    try:
+        play(talk, [C(GET), S(OK)] * 3)
+        talk.close()
+        assert set(requests_of(kernel, owners.ids["server"]).peers) == {"cluster"}
+    finally:
+        kernel.close()
+
+
+def test_one_hook_that_is_refused_takes_the_other_back(load, owners, monkeypatch):
+    attach = Object.attach_cgroup
+
+    def refuse_egress(self, program, fd):
+        if program == "tap_out":
+            raise BpfError(28, "No space left")
+        return attach(self, program, fd)
+
+    monkeypatch.setattr(Object, "attach_cgroup", refuse_egress)
+    kernel = load()
+    try:
+        assert not kernel.features["requests"].on and kernel.features["tcp"].on
+        talk = Talk(owners).open()
+        play(talk, [C(GET), S(OK)])
+        talk.close()
+        assert {end: requests_of(kernel, owners.ids[end]).ended for end in ("client", "server")} == {"client": {}, "server": {}}
+    finally:
+        kernel.close()
