@@ -167,10 +167,16 @@ static __always_inline bool digit(__u8 c)
 	return c - '0' <= 9u;
 }
 
-static __always_inline void lose(struct conn *conn, struct stream *stream, struct reading *r)
+/* Where the stream is in its messages is not known any more. */
+static __always_inline void give_up(struct stream *stream)
 {
 	stream->state = STREAM_LOST;
-	stream->flags |= STREAM_GAP;
+	stream->flags |= STREAM_GAP | STREAM_MISSED;
+}
+
+static __always_inline void lose(struct conn *conn, struct stream *stream, struct reading *r)
+{
+	give_up(stream);
 	r->more = 0;
 	r->stop = 1;
 	/* Never seen to speak HTTP: another protocol, unless we joined in the middle. */
@@ -219,7 +225,7 @@ static __always_inline void request_line(struct conn *conn, struct stream *strea
 	}
 	r->message.slot = slot;
 	r->message.flags |= MESSAGE_LINE;
-	stream->flags &= ~STREAM_GAP;
+	stream->flags &= ~(STREAM_GAP | STREAM_MISSED);
 	request_begins(conn, stream, r->now);
 }
 
@@ -307,7 +313,7 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 		requests_end(conn, tuple, pending - 1, STATUS_UNKNOWN);
 		pending = 1;
 	}
-	stream->flags &= ~STREAM_GAP;
+	stream->flags &= ~(STREAM_GAP | STREAM_MISSED);
 	if (!pending) { /* asked before we came: whether it has a body depends on the method */
 		stream->state = STREAM_LOST;
 		r->more = 0;

@@ -8,6 +8,7 @@
 #define FLAG_FIN 1
 #define FLAG_SYN 2
 #define FLAG_RST 4
+#define FLAG_ACK 16
 
 struct packet {
 	__u32 l4; /* offset of the TCP or UDP header */

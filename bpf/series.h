@@ -121,6 +121,24 @@ static __always_inline void request_ended(struct series_key *key, __u32 status, 
 	series->last_used = now;
 }
 
+/* Bytes came ahead of missing ones. */
+static __always_inline bool hole(const struct conn *conn)
+{
+	return conn->hole_from != conn->hole_end;
+}
+
+/* How requests end for which no answer was read: unless none can have come, nobody knows. */
+static __always_inline __u32 without_answer(const struct conn *conn, __u32 status)
+{
+	__u8 in = conn->stream[0].flags, out = conn->stream[1].flags;
+
+	barrier_var(in);
+	barrier_var(out);
+	if (conn->requests == 1 ? in & STREAM_MISSED || hole(conn) : out & STREAM_MISSED)
+		return STATUS_UNKNOWN;
+	return status;
+}
+
 /* Where the connection really goes, if user space has told. */
 static __always_inline void look_up_nat(const struct tuple *tuple, union addr *actual, __u16 *port)
 {

@@ -38,7 +38,7 @@ static __always_inline void sweep_conn(struct conn *conn, const struct tuple *tu
 	if (key.direction == INBOUND)
 		key.peer = peer;
 	if (overdue)
-		request_ended(&key, STATUS_OVERDUE, NO_LATENCY, now, overdue);
+		request_ended(&key, without_answer(conn, STATUS_OVERDUE), NO_LATENCY, now, overdue);
 	series = find_series(&requests, &zero_request, &key, FULL_REQUESTS);
 	if (!series)
 		return;

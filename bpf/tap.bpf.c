@@ -83,6 +83,31 @@ static __always_inline struct conn *conn_of(struct __sk_buff *skb, struct bpf_so
 
 /* ---- programs of the table ---- */
 
+/* What came ahead of a hole is passed by when the hole is filled: inside a body it says nothing. */
+static __always_inline void pass_hole(struct conn *conn, struct stream *stream, bool request)
+{
+	__s32 length = conn->hole_end - stream->seq;
+
+	if ((__s32)(conn->hole_from - stream->seq) > 0)
+		return;
+	conn->hole_from = conn->hole_end;
+	if (length <= 0)
+		return;
+	stream->seq += length;
+	if ((stream->state == STREAM_BODY || stream->state == STREAM_PART) && stream->left >= length) {
+		stream->left -= length;
+		if (stream->left)
+			return;
+		if (request)
+			request_continues(conn, stream, bpf_ktime_get_ns(), 0);
+		stream->state = stream->state == STREAM_BODY ? STREAM_START : HTTP_CHUNK_SIZE;
+	} else if (stream->state != STREAM_REST) {
+		if (stream->state != STREAM_LOST)
+			count(UNPARSED_GAP);
+		give_up(stream);
+	}
+}
+
 /* Reads on from run->offset. What is left for another run goes through the table, as does the connection's end. */
 static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, void *table, bool egress,
 				bool request, struct run *run)
@@ -94,8 +119,7 @@ static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, stru
 
 	if (!scratch) {
 		count(UNPARSED_BUSY);
-		stream->state = STREAM_LOST;
-		stream->flags |= STREAM_GAP;
+		give_up(stream);
 		return leave(skb, egress, run->cost);
 	}
 	scratch->reading.offset = run->offset;
@@ -111,9 +135,10 @@ static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, stru
 	if (unlikely(more)) {
 		call(skb, table, request ? PARSER_HTTP_REQUEST : PARSER_HTTP_RESPONSE, run);
 		count(UNPARSED_SEGMENT);
-		stream->state = STREAM_LOST;
-		stream->flags |= STREAM_GAP;
+		give_up(stream);
 	}
+	if (!egress && unlikely(hole(conn)))
+		pass_hole(conn, stream, request);
 	if (unlikely(run->ends))
 		call(skb, table, PARSER_END, run);
 	return leave(skb, egress, run->cost);
@@ -169,7 +194,7 @@ static __always_inline int end(struct __sk_buff *skb, bool egress)
 	pending = conn->pushed - conn->popped;
 	if (pending && (run.ends & FLAG_RST ? !(egress && sk->state == TCP_CLOSE) : conn->requests != egress)) {
 		tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
-		requests_end(conn, &tuple, pending, run.ends & FLAG_RST ? STATUS_RESET : STATUS_CLOSED);
+		requests_end(conn, &tuple, pending, without_answer(conn, run.ends & FLAG_RST ? STATUS_RESET : STATUS_CLOSED));
 	}
 	return leave(skb, egress, run.cost);
 }
@@ -255,10 +280,22 @@ static __always_inline void begin(struct conn *conn, struct bpf_sock *sk, const 
 	conn->peer = peer_of(tuple);
 }
 
+/* A connection seen from its first payload on: no byte before `seq` is missing, and none was sent the other way. */
+static __always_inline void expect(struct conn *conn, const struct packet *packet, bool egress, __u32 seq)
+{
+	conn->fresh = 1;
+	conn->stream[egress].seq = seq;
+	conn->stream[egress].flags = STREAM_SEEN;
+	if (packet->flags & FLAG_ACK) {
+		conn->stream[!egress].seq = packet->ack;
+		conn->stream[!egress].flags = STREAM_SEEN;
+	}
+}
+
 /* For payload that reaches a listener. */
 static __always_inline struct conn *early_conn(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet)
 {
-	struct conn fresh = { .fresh = 1 };
+	struct conn fresh = {};
 	struct tuple tuple;
 	struct conn *conn;
 
@@ -269,6 +306,7 @@ static __always_inline struct conn *early_conn(struct __sk_buff *skb, struct bpf
 	if (conn && (__u32)(packet->seq - conn->stream[0].seq + (1 << 20)) < 2 << 20)
 		return conn;
 	begin(&fresh, sk, &tuple);
+	expect(&fresh, packet, false, packet->seq);
 	bpf_map_update_elem(&early, &tuple, &fresh, BPF_ANY);
 	return bpf_map_lookup_elem(&early, &tuple);
 }
@@ -296,7 +334,8 @@ static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_s
 	if (!packet->length)
 		return 0;
 	begin(&fresh, sk, &tuple);
-	fresh.fresh = tcp && !tcp->bytes_received && tcp->bytes_acked <= 1;
+	if (tcp && !tcp->bytes_received && tcp->bytes_acked <= 1)
+		expect(&fresh, packet, egress, egress || sk->state == TCP_SYN_SENT ? packet->seq : tcp->rcv_nxt);
 	/* On the host network the header already carries the backend while the socket keeps the service's address. */
 	if (egress && tuple_of_packet(skb, packet, egress, &header) &&
 	    (!same(&header.remote, &tuple.remote) || header.remote_port != tuple.remote_port)) {
@@ -342,8 +381,18 @@ static __always_inline bool recognise(struct __sk_buff *skb, struct conn *conn, 
 	return true;
 }
 
-/* Bytes seen before are cut off, bytes missing are accounted for. False: nothing new. */
-static __always_inline bool in_order(struct stream *stream, struct packet *packet)
+/* Have bytes that the stream waits for reached the socket unseen? */
+static __always_inline bool went_by(struct bpf_sock *sk, const struct stream *stream)
+{
+	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+
+	return tcp && (__s32)(tcp->rcv_nxt - stream->seq) > 0;
+}
+
+/* Bytes seen before are cut off. Before missing ones the stream waits on ingress, as its socket does, until they are sent
+ * again, except inside a body. False: nothing to read. */
+static __always_inline bool in_order(struct bpf_sock *sk, struct conn *conn, struct stream *stream, struct packet *packet,
+				     bool egress, bool known)
 {
 	__s32 ahead = packet->seq - stream->seq;
 	__u32 next = packet->seq + packet->length;
@@ -357,12 +406,21 @@ static __always_inline bool in_order(struct stream *stream, struct packet *packe
 		packet->length -= -(__u32)ahead;
 	} else if (unlikely(ahead > 0)) {
 		if ((stream->state == STREAM_BODY || stream->state == STREAM_PART) && stream->left >= ahead) {
-			stream->left -= ahead; /* inside a body: comes late, and says nothing */
+			stream->left -= ahead; /* comes late, and says nothing */
+		} else if (stream->state == STREAM_LOST) {
+			stream->flags |= STREAM_GAP | STREAM_MISSED;
 		} else if (stream->state != STREAM_REST) {
-			if (stream->state != STREAM_LOST)
-				count(UNPARSED_GAP);
-			stream->state = STREAM_LOST;
-			stream->flags |= STREAM_GAP;
+			if (!egress && (conn->fresh || conn->protocol) && !(known && went_by(sk, stream))) {
+				bool more = hole(conn);
+
+				if (!more || (__s32)(packet->seq - conn->hole_from) < 0)
+					conn->hole_from = packet->seq;
+				if (!more || (__s32)(next - conn->hole_end) > 0)
+					conn->hole_end = next;
+				return false;
+			}
+			count(UNPARSED_GAP);
+			give_up(stream);
 		}
 	}
 	stream->seq = next;
@@ -380,11 +438,11 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 
 	/* A FIN counts once everything before it has been seen. */
 	ends = packet->flags & FLAG_RST ||
-	       (packet->flags & FLAG_FIN && (!packet->length || packet->seq + packet->length == stream->seq ||
-					     packet->seq == stream->seq) && !((__s32)(packet->seq - stream->seq) > 0));
+	       (packet->flags & FLAG_FIN && (!(stream->flags & STREAM_SEEN) || packet->seq == stream->seq ||
+					     packet->seq + packet->length == stream->seq));
 	if (ends)
 		run.ends = packet->flags & (FLAG_FIN | FLAG_RST);
-	if (!packet->length || !in_order(stream, packet))
+	if (!packet->length || !in_order(sk, conn, stream, packet, egress, known))
 		goto over;
 	turn = conn->last != egress + 1;
 	if (turn)
@@ -427,6 +485,8 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 	}
 	call(skb, table, PARSER_HTTP_REQUEST, &run);
 over:
+	if (!egress && unlikely(hole(conn)))
+		pass_hole(conn, stream, conn->requests == egress);
 	if (unlikely(run.ends))
 		call(skb, table, PARSER_END, &run);
 	return leave(skb, egress, cost);

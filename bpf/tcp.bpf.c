@@ -273,8 +273,8 @@ static __always_inline void unanswered(const struct sock *sk)
 	} else {
 		key.peer = peer;
 	}
-	request_ended(&key, BPF_CORE_READ(sk, sk_err) ? STATUS_RESET : STATUS_CLOSED, NO_LATENCY, bpf_ktime_get_ns(),
-		      waiting - overdue);
+	request_ended(&key, without_answer(&conn, BPF_CORE_READ(sk, sk_err) ? STATUS_RESET : STATUS_CLOSED), NO_LATENCY,
+		      bpf_ktime_get_ns(), waiting - overdue);
 }
 
 static __always_inline void closed(const struct sock *sk, int from)

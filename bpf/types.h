@@ -115,6 +115,7 @@ struct stream {
 #define STREAM_SLOT 1 /* the request being received owns a slot */
 #define STREAM_GAP 2 /* messages may have been missed since the last one understood */
 #define STREAM_SEEN 4 /* seq is valid */
+#define STREAM_MISSED 8 /* bytes were given up since then: an answer may have been among them */
 
 /* States in which no parser needs to run: the tap passes by these bytes without reading them. */
 enum stream_state {
@@ -142,6 +143,7 @@ struct conn {
 	__u32 id; /* of its entries in `messages` */
 	__u32 pushed; /* requests begun: written by the requests' side */
 	__u32 popped; /* requests ended: written by the responses' side */
+	__u32 hole_from, hole_end; /* ingress: came ahead of bytes still missing, and was not read; equal: nothing */
 	__u64 start[PIPELINE];
 	struct stream stream[2]; /* by hook direction */
 };

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets that are lost where a message begins, and endings that must be seen at once or are not known."""
+
+import time
+
+import pytest
+from talk import Drops, Talk, requests_of, reset, settle
+from test_requests import FAIL, GET, OK, C, Case, S, check, play, post
+
+pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
+
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 8000\r\n\r\n" + b"a" * 8000
+
+
+def first_lost(sender, receiver, side: str, port: int, data: bytes, cut: int) -> None:
+    """Two segments, of which the first is lost once: the second one overtakes it."""
+    rule = f"tcp {side} {port} limit rate over 1/day burst 1 packets accept; tcp {side} {port} drop"
+    with Drops(f"type filter hook input priority 0; {rule}"):
+        sender.sendall(data[:cut])
+        time.sleep(0.02)
+        sender.sendall(data[cut:])
+        time.sleep(0.5)
+    got = 0
+    while got < len(data):
+        got += len(receiver.recv(65536))
+
+
+def test_first_segment_of_a_connection_lost(kernel, owners):
+    """The protocol is not decided by the segment that came first."""
+    talk = Talk(owners).open()
+    first_lost(talk.client, talk.server, "dport", talk.address[1], post(b"x" * 3000), 1500)
+    play(talk, [S(OK)] + [C(GET), S(OK)] * 5)
+    talk.close()
+    check(kernel, owners, Case("first segment lost", [], {"2xx": 6}))
+
+
+def test_request_header_lost(kernel, owners):
+    talk = Talk(owners).open()
+    play(talk, [C(GET), S(OK)])
+    first_lost(talk.client, talk.server, "dport", talk.address[1], post(b"x" * 3000), 1500)
+    play(talk, [S(FAIL), C(GET), S(OK)])
+    talk.close()
+    check(kernel, owners, Case("request header lost", [], {"2xx": 2, "5xx": 1}))
+
+
+def test_request_line_lost(kernel, owners):
+    """The hole is filled inside the header: its second half came before and is not read again."""
+    talk = Talk(owners).open()
+    play(talk, [C(GET), S(OK)])
+    first_lost(talk.client, talk.server, "dport", talk.address[1], GET, 20)
+    play(talk, [S(FAIL), C(GET), S(OK)])
+    talk.close()
+    got = requests_of(kernel, owners.ids["server"]).ended
+    assert set(got) <= {"2xx", "5xx", "unknown"} and 2 <= sum(got.values()) <= 3, got
+
+
+@pytest.mark.parametrize("then", ["closed", "idle", "next"])
+def test_answer_header_lost(kernel, owners, then):
+    talk = Talk(owners).open()
+    talk.ask(GET)
+    first_lost(talk.server, talk.client, "sport", talk.address[1], LONG, 4000)
+    if then == "idle":
+        time.sleep(2.2)
+        kernel.sweep()
+    elif then == "next":
+        play(talk, [C(GET), S(OK)])
+    else:
+        talk.server.close()
+        settle()
+    talk.close()
+    check(kernel, owners, Case(f"answer header lost, {then}", [], {"2xx": 1 + (then == "next")}))
+
+
+@pytest.mark.parametrize("then", ["closed", "reset", "overdue"])
+def test_answer_that_could_not_be_read(kernel, owners, then):
+    """Bytes came that may have been the answer: the request's end is unknown, not a failure."""
+    talk = Talk(owners).open()
+    play(talk, [C(GET), S(OK), C(GET), S(b"no status line\r\n")])
+    if then == "closed":
+        talk.server.close()
+    elif then == "reset":
+        reset(talk.server)
+    else:
+        time.sleep(2.2)
+        kernel.sweep()
+    settle()
+    talk.close()
+    check(kernel, owners, Case(f"unreadable answer, {then}", [], {"2xx": 1, "unknown": 1}))
+
+
+def test_unanswered_fin_is_seen_at_once(kernel, owners):
+    """Whatever the initial sequence number, and though the server never sent a byte: before the client closes its end."""
+    talks = [Talk(owners).open() for _ in range(20)]
+    for talk in talks:
+        talk.ask(GET)
+        talk.server.close()
+    settle()
+    for end in ("client", "server"):
+        got = requests_of(kernel, owners.ids[end])
+        assert (got.ended, got.in_flight) == ({"closed": 20}, 0), f"{end}: {got.ended}"
+    for talk in talks:
+        talk.close()
+    check(kernel, owners, Case("unanswered FIN", [], {"closed": 20}))
