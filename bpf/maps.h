@@ -23,7 +23,7 @@ struct config {
 	__u32 destinations; /* per owner */
 	__u32 sockets_map; /* id of map `sockets`, for programs that may not call its helper */
 	__u32 v1_owners; /* the memory controller is in a v1 hierarchy: owners may be found there only */
-	__u32 zero;
+	__u32 connect_ms; /* a connect that nobody answers for so long has failed */
 };
 const volatile struct config config SEC(".rodata.config");
 

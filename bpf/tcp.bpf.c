@@ -7,21 +7,50 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* What the kernel counted on a socket. */
+struct totals {
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u64 retransmits;
+};
+
 /* An outbound connection, from its first SYN until it closes. Key: the socket's address in the kernel. */
 struct connection {
 	struct tuple tuple;
 	__u64 owner;
-	union addr actual;
-	__u16 actual_port;
-	__u8 state;
-	__u8 counted; /* in its series: not at once, so that conntrack's mapping has time to arrive */
-	__u32 retransmits; /* already in the series, as the bytes below */
+	__u64 started;
 	__u64 connect_time; /* start until established */
-	__u64 bytes_sent;
-	__u64 bytes_received;
+	struct totals last; /* as it ended */
+	__u8 state;
+	__u8 end;
+	/* The rest is written by whoever holds its claim. */
+	__u8 counted; /* in its series: not at once, so that conntrack's mapping has time to arrive */
+	__u8 failed; /* counted as failed, though TCP still tries */
+	__u16 actual_port;
+	union addr actual;
+	struct totals flushed; /* already in the series */
 };
 enum { CONNECTING, OPEN, OPEN_AT_START };
+enum { NOT_ENDED, CLOSED, FAILED, GIVEN_UP, ACCOUNTED };
 MAP(connections, HASH, __u64, struct connection, 1, BPF_F_NO_PREALLOC);
+
+/* Held while a connection is brought into its series: by the walker, or by the connection's end on another CPU or in an
+ * interrupt of the walker, so nobody may wait for it. Making and removing an entry is the only test-and-set of 5.10. */
+MAP(claims, HASH, __u64, __u8, 1024, 0);
+
+static __always_inline bool claim(const __u64 *id)
+{
+	__u8 one = 1;
+
+	return !bpf_map_update_elem(&claims, id, &one, BPF_NOEXIST);
+}
+
+static __always_inline void release(const __u64 *id)
+{
+	bpf_map_delete_elem(&claims, id);
+}
+
+#define GIVE_UP_NS 1000000000ULL
 
 struct listener_key {
 	__u32 netns;
@@ -57,56 +86,85 @@ static __always_inline struct tcp_series *series_of(const struct connection *c, 
 	return find_series(&tcp, &zero_tcp, key, FULL_TCP);
 }
 
-static __always_inline __u64 bytes_sent(const struct sock *sk)
+static __always_inline void read_totals(const struct sock *sk, struct totals *now)
 {
 	const struct tcp_sock *tp = (const void *)sk;
+	__u64 flags = BPF_CORE_READ(sk, __sk_common.skc_flags);
 
-	return BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	now->bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	/* The kernel counts a received FIN as a byte. */
+	now->bytes_received = BPF_CORE_READ(tp, bytes_received) - (flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1);
+	now->retransmits = BPF_CORE_READ(tp, total_retrans);
 }
 
-/* The kernel counts a received FIN as a byte. */
-static __always_inline __u64 bytes_received(const struct sock *sk)
+/* A total is put together from several fields of a living socket, so it may seem to fall for a moment. */
+static __always_inline __u64 growth(__u64 *before, __u64 now)
 {
-	__u64 bytes = BPF_CORE_READ((const struct tcp_sock *)sk, bytes_received);
+	__u64 more = now - *before;
 
-	return bytes - (BPF_CORE_READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1);
+	if ((__s64)more <= 0)
+		return 0;
+	*before = now;
+	return more;
 }
 
 /* Brings the connection's counters into its series. */
-static __always_inline void flush(struct connection *c, const struct sock *sk, struct tcp_series *series, __u32 sweep)
+static __always_inline void flush(struct connection *c, const struct totals *now, struct tcp_series *series)
 {
-	const struct tcp_sock *tp = (const void *)sk;
-	__u64 sent = bytes_sent(sk), received = bytes_received(sk);
-	__u32 retransmits = BPF_CORE_READ(tp, total_retrans);
+	__u64 sent = growth(&c->flushed.bytes_sent, now->bytes_sent);
+	__u64 received = growth(&c->flushed.bytes_received, now->bytes_received);
+	__u64 retransmits = growth(&c->flushed.retransmits, now->retransmits);
 
-	if (sent != c->bytes_sent || received != c->bytes_received || retransmits != c->retransmits)
-		series->last_used = bpf_ktime_get_ns();
-	add(&series->bytes_sent, sent - c->bytes_sent);
-	add(&series->bytes_received, received - c->bytes_received);
-	add(&series->retransmits, retransmits - c->retransmits);
-	c->bytes_sent = sent;
-	c->bytes_received = received;
-	c->retransmits = retransmits;
-	if (sweep) {
-		if (series->sweep != sweep) {
-			series->sweep = sweep;
-			series->rtt_sum = 0;
-			series->rtt_count = 0;
-		}
-		series->rtt_sum += BPF_CORE_READ(tp, srtt_us) >> 3;
-		series->rtt_count++;
-	}
+	if (!(sent | received | retransmits))
+		return;
+	series->last_used = bpf_ktime_get_ns();
+	add(&series->bytes_sent, sent);
+	add(&series->bytes_received, received);
+	add(&series->retransmits, retransmits);
 }
 
 static __always_inline void count_connection(struct connection *c, struct tcp_series *series)
 {
 	c->counted = 1;
-	add(&series->active, 1);
 	series->last_used = bpf_ktime_get_ns();
 	if (c->state == OPEN) {
 		add(&series->connects, 1);
 		add(&series->connect_time, c->connect_time);
 	}
+}
+
+static __always_inline void count_failure(struct connection *c)
+{
+	struct series_key key;
+	struct tcp_series *series = series_of(c, false, &key);
+
+	c->failed = 1;
+	if (!series)
+		return;
+	add(&series->failed, 1);
+	series->last_used = bpf_ktime_get_ns();
+}
+
+/* What an ended connection still has to tell; then it is forgotten. */
+static __always_inline void account_end(struct connection *c, const __u64 *id)
+{
+	struct tcp_series *series;
+	struct series_key key;
+
+	if (c->end == FAILED && !c->failed)
+		count_failure(c);
+	if (c->end == CLOSED) {
+		if (!c->counted && unset(&c->actual))
+			look_up_nat(&c->tuple, &c->actual, &c->actual_port);
+		series = series_of(c, true, &key);
+		if (series) {
+			if (!c->counted)
+				count_connection(c, series);
+			flush(c, &c->last, series);
+		}
+	}
+	c->end = ACCOUNTED;
+	bpf_map_delete_elem(&connections, id);
 }
 
 static __always_inline void report_listener(const struct sock *sk, __u64 owner, __u32 netns, __u16 port, __u16 kind)
@@ -175,9 +233,14 @@ static __always_inline void remember_stray(const struct sock *sk, __u64 owner)
 
 static __always_inline void connect_begins(const struct sock *sk)
 {
-	struct connection c = { .state = CONNECTING, .connect_time = bpf_ktime_get_ns() };
+	struct connection c = { .state = CONNECTING, .started = bpf_ktime_get_ns() }, *before;
 	__u64 id = (__u64)sk;
 
+	before = bpf_map_lookup_elem(&connections, &id);
+	if (before && before->end && claim(&id)) { /* of this memory's last socket: the walker has not come by yet */
+		account_end(before, &id);
+		release(&id);
+	}
 	c.owner = owner_of_sock(sk, (void *)bpf_get_current_task());
 	tuple_of_sock(sk, &c.tuple);
 	if (bpf_map_update_elem(&connections, &id, &c, BPF_ANY))
@@ -277,32 +340,30 @@ static __always_inline void unanswered(const struct sock *sk)
 		      bpf_ktime_get_ns(), waiting - overdue);
 }
 
+/* The application closed its socket so soon that it cannot have waited for an answer: it dialled several addresses and another
+ * one was faster (Happy Eyeballs), or its user left. */
+static __always_inline bool given_up(const struct sock *sk, const struct connection *c)
+{
+	return !BPF_CORE_READ(sk, sk_err) && BPF_CORE_READ(sk, sk_shutdown) && bpf_ktime_get_ns() - c->started < GIVE_UP_NS;
+}
+
 static __always_inline void closed(const struct sock *sk, int from)
 {
 	__u64 id = (__u64)sk;
 	struct connection *c = bpf_map_lookup_elem(&connections, &id);
-	struct tcp_series *series;
-	struct series_key key;
+	bool ours;
 
 	if (from != TCP_SYN_SENT)
 		unanswered(sk);
 	if (!c)
 		return;
-	if (c->state != CONNECTING && unset(&c->actual) && !c->counted)
-		look_up_nat(&c->tuple, &c->actual, &c->actual_port);
-	series = series_of(c, c->state != CONNECTING, &key);
-	if (series) {
-		if (c->state == CONNECTING) {
-			add(&series->failed, 1);
-			series->last_used = bpf_ktime_get_ns();
-		} else {
-			if (!c->counted)
-				count_connection(c, series);
-			flush(c, sk, series, 0);
-			add(&series->active, -1);
-		}
-	}
-	bpf_map_delete_elem(&connections, &id);
+	read_totals(sk, &c->last);
+	ours = claim(&id);
+	c->end = c->state != CONNECTING ? CLOSED : given_up(sk, c) ? GIVEN_UP : FAILED;
+	if (!ours) /* the walker is at it, and accounts the end now or when it comes by again */
+		return;
+	account_end(c, &id);
+	release(&id);
 }
 
 static __always_inline void established(const struct sock *sk)
@@ -312,7 +373,7 @@ static __always_inline void established(const struct sock *sk)
 
 	if (!c)
 		return;
-	c->connect_time = bpf_ktime_get_ns() - c->connect_time;
+	c->connect_time = bpf_ktime_get_ns() - c->started;
 	tuple_of_sock(sk, &c->tuple); /* the local port is known by now */
 	c->state = OPEN;
 	remember_stray(sk, c->owner);
@@ -341,38 +402,58 @@ int BPF_PROG(tcp_state, const struct sock *sk, int from, int to)
 	return 0;
 }
 
+static __always_inline void walk(struct connection *c, const __u64 *id, __u32 sweep)
+{
+	const struct sock *sk = (const void *)*id;
+	struct tcp_series *series;
+	struct series_key key;
+	struct totals now;
+
+	if (!c->end && c->state == CONNECTING) {
+		if (!c->failed && bpf_ktime_get_ns() - c->started >= config.connect_ms * 1000000ULL)
+			count_failure(c); /* a black hole: TCP gives up after two minutes only */
+		return;
+	}
+	read_totals(sk, &now);
+	if (c->end) { /* and the socket's memory may be another's already */
+		account_end(c, id);
+		return;
+	}
+	if (unset(&c->actual)) /* known late, what was counted stays where it was */
+		look_up_nat(&c->tuple, &c->actual, &c->actual_port);
+	series = series_of(c, true, &key);
+	if (!series)
+		return;
+	if (!c->counted)
+		count_connection(c, series);
+	flush(c, &now, series);
+	if (series->sweep != sweep) {
+		series->sweep = sweep;
+		series->active = 0;
+		series->rtt_sum = 0;
+		series->rtt_count = 0;
+	}
+	series->active++;
+	series->rtt_sum += BPF_CORE_READ((const struct tcp_sock *)sk, srtt_us) >> 3;
+	series->rtt_count++;
+}
+
 SEC("iter/bpf_map_elem")
 int walk_connections(struct bpf_iter__bpf_map_elem *ctx)
 {
-	__u64 *id = ctx->key;
-	struct connection *c = ctx->value, copy;
 	__u32 zero = 0, *number = bpf_map_lookup_elem(&sweep_number, &zero);
-	struct tcp_series *series;
-	struct series_key key;
+	__u64 *key = ctx->key, id;
+	struct connection *c;
 
-	if (!id || !c || !number || c->state == CONNECTING)
+	if (!key || !number)
 		return 0;
-	/* Helpers may not write into the iterator's buffer. */
-	copy = *c;
-	if (unset(&copy.actual))
-		look_up_nat(&copy.tuple, &copy.actual, &copy.actual_port);
-	if (copy.counted && unset(&c->actual) && !unset(&copy.actual)) { /* known late: the gauge moves, what was counted stays */
-		series = series_of(&copy, false, &key);
-		if (series)
-			add(&series->active, -1);
-		series = series_of(&copy, true, &key);
-		if (series)
-			add(&series->active, 1);
-	} else {
-		series = series_of(&copy, true, &key);
-	}
-	if (!series)
+	id = *key;
+	if (!claim(&id)) /* it ends right now */
 		return 0;
-	if (!copy.counted)
-		count_connection(&copy, series);
-	/* The entry leaves the map before its socket does. */
-	flush(&copy, (const void *)*id, series, *number);
-	*c = copy;
+	c = bpf_map_lookup_elem(&connections, &id);
+	if (c)
+		walk(c, &id, *number);
+	release(&id);
 	return 0;
 }
 
@@ -389,9 +470,7 @@ static __always_inline void adopt_connection(const struct sock *sk, const struct
 		return;
 	tuple_of_sock(sk, &c.tuple);
 	c.owner = found->owner;
-	c.bytes_sent = bytes_sent(sk);
-	c.bytes_received = bytes_received(sk);
-	c.retransmits = BPF_CORE_READ((const struct tcp_sock *)sk, total_retrans);
+	read_totals(sk, &c.flushed);
 	/* Held by several processes it is found several times. */
 	if (bpf_map_update_elem(&connections, &id, &c, BPF_NOEXIST) == -7)
 		count(FULL_CONNECTIONS);

@@ -62,7 +62,7 @@ struct tcp_series {
 	__u64 bytes_sent;
 	__u64 bytes_received;
 	__u64 retransmits;
-	__s64 active;
+	__s64 active; /* these three are of the walk `sweep` */
 	__u64 rtt_sum;
 	__u32 rtt_count;
 	__u32 sweep;

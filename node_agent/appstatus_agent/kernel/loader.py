@@ -31,6 +31,7 @@ class Config:
     max_connections: int = 262_144
     destinations_per_owner: int = 200
     overdue_seconds: float = 30.0
+    connect_seconds: float = 10.0  # a connect without an answer for so long is counted as failed
     node_ips: Iterable[str] = ()  # these two as in Kernel.set_networks, known before the first packet is seen:
     cluster_cidrs: Iterable[str] = ()  # a connection keeps the peer class that it has at its beginning
 
@@ -105,6 +106,7 @@ class Kernel:
         self._connections: Walker | None = None
         self._sockets = np.empty(0, rows.SOCKET)
         self._sweep_number = 0
+        self._walk_number = 0  # sweep number of the last read_tcp()
         self._open_connections = 0  # as of the last read_tcp()
 
     @classmethod
@@ -144,7 +146,7 @@ class Kernel:
             self._config.destinations_per_owner,
             self._maps["sockets"].id() if "sockets" in self._maps else 0,
             memory_is_v1(),
-            0,
+            int(self._config.connect_seconds * 1e3),
         )
         path = folder / f"{name}.bpf.o"
         if not path.exists():
@@ -263,15 +265,16 @@ class Kernel:
         if "tcp" not in self._maps:
             return np.empty(0, rows.TCP)
         self._next_sweep()
+        self._walk_number = self._sweep_number
         if self._connections:
             self._connections.run()
         keys, values = self._maps["tcp"].read(rows.SERIES_KEY, rows.TCP_VALUE)
         table = np.empty(len(keys), rows.TCP)
         table["key"], table["value"] = keys, values
-        self._open_connections = int(table["value"]["active"].sum())
         stale = table["value"]["sweep"] != self._sweep_number
-        table["value"]["rtt_sum"][stale] = 0
-        table["value"]["rtt_count"][stale] = 0
+        for name in ("active", "rtt_sum", "rtt_count"):
+            table["value"][name][stale] = 0
+        self._open_connections = int(table["value"]["active"].sum())
         return table
 
     def sweep(self) -> None:
@@ -345,7 +348,9 @@ class Kernel:
                 continue
             series = self._maps[name]
             keys, values = series.read(rows.SERIES_KEY, dtype)
-            choice = (values["last_used"] < before) & _idle(values)
+            choice = values["last_used"] < before
+            if name == "tcp":  # a connection may be open and silent
+                choice &= (values["sweep"] != self._walk_number) | (values["active"] == 0)
             dropped += [key for key in map(np.void.tobytes, keys[choice]) if series.delete(key)]
             kept.append(keys[~choice])
         if dropped:
@@ -381,10 +386,6 @@ class Kernel:
         for loaded in self._objects:
             loaded.close()
         self._sweepers, self._connections, self._links, self._objects = [], None, [], []
-
-
-def _idle(values: np.ndarray) -> np.ndarray:
-    return values["active"] == 0 if "active" in (values.dtype.names or ()) else np.ones(len(values), bool)
 
 
 def _explain(error: BpfError | str) -> str:

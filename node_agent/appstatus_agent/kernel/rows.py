@@ -73,8 +73,8 @@ TCP_VALUE = np.dtype(
         ("bytes_sent", "<u8"),
         ("bytes_received", "<u8"),
         ("retransmits", "<u8"),
-        ("active", "<i8"),  # gauge
-        ("rtt_sum", "<u8"),  # us: smoothed RTT of the connections open at the last read_tcp()
+        ("active", "<i8"),  # gauge: connections open at the last read_tcp()
+        ("rtt_sum", "<u8"),  # us: their smoothed RTT
         ("rtt_count", "<u4"),
         ("sweep", "<u4"),
         ("last_used", "<u8"),

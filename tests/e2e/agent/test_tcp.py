@@ -4,7 +4,9 @@
 import os
 import socket
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from appstatus_agent.kernel import Kernel, events, rows
@@ -69,17 +71,128 @@ def test_refused_connect(kernel, owners):
     assert (one["connects"], one["failed"], one["active"]) == (0, 1, 0)
 
 
+def dial_into_nothing(talk: Talk) -> Drops:
+    """A connect under way that nobody answers; until the returned rules are left."""
+    nothing = Drops(f"type filter hook input priority 0; tcp dport {talk.address[1]} drop")
+    talk.client.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        talk.client.connect(talk.address)
+    return nothing
+
+
 def test_connect_that_nobody_answers(kernel, owners):
     """The application gives up before TCP does: for it, that connect has failed."""
     talk = Talk(owners)
-    with Drops(f"type filter hook input priority 0; tcp dport {talk.address[1]} drop"):
-        talk.client.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            talk.client.connect(talk.address)
+    with dial_into_nothing(talk):
+        time.sleep(1.2)
         talk.client.close()
     (one,) = tcp_of(kernel, owners.ids["client"]).values()
     assert (one["connects"], one["failed"], one["active"]) == (0, 1, 0)
     talk.listener.close()
+
+
+def test_connect_into_a_black_hole_fails_once(late, owners):
+    """TCP itself tries on for two minutes."""
+    kernel = late(connect_seconds=0.5)
+    talk = Talk(owners)
+    with dial_into_nothing(talk):
+        assert tcp_of(kernel, owners.ids["client"]) == {}
+        time.sleep(0.7)
+        for _ in range(2):
+            (one,) = tcp_of(kernel, owners.ids["client"]).values()
+            assert (one["connects"], one["failed"], one["active"]) == (0, 1, 0)
+        talk.client.close()
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    assert (one["connects"], one["failed"], one["active"]) == (0, 1, 0)
+    talk.listener.close()
+
+
+def test_connect_given_up_for_a_faster_one_has_not_failed(kernel, owners):
+    """Happy Eyeballs."""
+    talk = Talk(owners)
+    with dial_into_nothing(talk):
+        time.sleep(0.05)
+        talk.client.close()
+    assert tcp_of(kernel, owners.ids["client"]) == {}
+    talk.listener.close()
+
+
+def test_no_local_port_left_has_failed(kernel, owners):
+    """Closed by the kernel at once and without a word: not the application's doing."""
+    talk = Talk(owners)
+    ports = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    before = ports.read_text()
+    taken = socket.create_server(("127.0.0.1", 0))
+    try:
+        ports.write_text(f"{taken.getsockname()[1]} {taken.getsockname()[1]}")
+        with pytest.raises(OSError, match="assign"):
+            talk.client.connect(talk.address)
+    finally:
+        ports.write_text(before)
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    assert (one["connects"], one["failed"]) == (0, 1)
+    talk.close()
+    taken.close()
+
+
+CHURN = """
+import os, socket, sys, time
+address, group, seconds = ("127.0.0.1", int(sys.argv[1])), sys.argv[2], float(sys.argv[3])
+with open(group, "w") as file:
+    file.write("0")
+made, until = 0, time.monotonic() + seconds
+while time.monotonic() < until:
+    held = []
+    for _ in range(10):
+        held.append(socket.create_connection(address))
+    for client in held:
+        client.send(b"12345")
+        while client.recv(10):
+            pass
+        client.close()
+    made += len(held)
+print(made)
+"""
+SERVER = """
+import os, socket, sys
+listener = socket.socket(fileno=int(sys.argv[1]))
+while True:
+    server, _ = listener.accept()
+    server.recv(5)
+    server.send(b"abc")
+    server.close()
+"""
+
+
+def test_connections_come_and_go_while_they_are_read(kernel, owners):
+    """The walker and the end of a connection meet on two CPUs: each connection and byte is counted once, and no counter falls."""
+    with owners.as_("server"):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(listener.fileno())], pass_fds=[listener.fileno()])
+    group = owners.path("client") / "cgroup.procs"
+    command = [sys.executable, "-c", CHURN, str(listener.getsockname()[1]), str(group), "4"]
+    client = subprocess.Popen(command, stdout=subprocess.PIPE)
+    seen: dict[str, list[int]] = {name: [] for name in ("connects", "bytes_sent", "bytes_received")}
+    try:
+        while client.poll() is None:
+            for _ in range(20):
+                kernel._connections.run()
+            for one in tcp_of(kernel, owners.ids["client"]).values():
+                for name, values in seen.items():
+                    values.append(one[name])
+    finally:
+        client.kill()
+        server.kill()
+        server.wait()
+        listener.close()
+    made = int(client.communicate()[0])
+    settle()
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    found = {name: one[name] for name in ("connects", "failed", "active", "bytes_sent", "bytes_received")}
+    assert found == {"connects": made, "failed": 0, "active": 0, "bytes_sent": 5 * made, "bytes_received": 3 * made}
+    assert len(seen["connects"]) > 10
+    for name, values in seen.items():
+        assert values == sorted(values), f"{name} fell"
 
 
 def test_retransmits(kernel, owners):
