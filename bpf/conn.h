@@ -95,13 +95,18 @@ static __always_inline void request_begins(struct conn *conn, struct stream *str
 	conn->pushed = pushed + 1;
 }
 
-/* Its last byte so far, and what its header said. A slot that the answer has emptied stays so. */
-static __always_inline void request_continues(struct conn *conn, struct stream *stream, __u64 now, __u64 flags)
+/* Its last byte so far: of the header, whose `flags` it brings, or of the whole. A slot that the answer has emptied stays so. */
+static __always_inline void request_continues(struct conn *conn, struct stream *stream, __u64 now, __u64 flags, __u64 keep)
 {
 	__u64 *slot = &conn->start[(conn->pushed - 1) & (PIPELINE - 1)];
 
 	if (stream->flags & STREAM_SLOT && *slot & SLOT_VALID)
-		*slot = now << 8 | flags | (*slot & (flags ? SLOT_OVERDUE : 255));
+		*slot = now << 8 | flags | (*slot & keep);
+}
+
+static __always_inline void request_complete(struct conn *conn, struct stream *stream, __u64 now)
+{
+	request_continues(conn, stream, now, SLOT_COMPLETE, 255);
 }
 
 /* Takes the oldest request's slot out; 0: there was none for it. */

@@ -285,7 +285,11 @@ static __always_inline void header_line(struct conn *conn, struct stream *stream
 
 static __always_inline void request_header_ends(struct conn *conn, struct stream *stream, struct reading *r)
 {
-	request_continues(conn, stream, r->now, SLOT_VALID | r->message.slot);
+	__u64 flags = SLOT_VALID | r->message.slot;
+
+	if (!(r->message.flags & MESSAGE_CHUNKED) && !r->message.length)
+		flags |= SLOT_COMPLETE;
+	request_continues(conn, stream, r->now, flags, SLOT_OVERDUE);
 	if (r->message.flags & MESSAGE_CHUNKED) {
 		stream->state = HTTP_CHUNK_SIZE;
 		stream->left = 0;
@@ -369,7 +373,7 @@ static __always_inline __u32 pass_by(struct conn *conn, struct stream *stream, s
 		stream->state = HTTP_CHUNK_SIZE;
 	} else {
 		if (request)
-			request_continues(conn, stream, r->now, 0);
+			request_complete(conn, stream, r->now);
 		next_message(stream, r);
 	}
 	return passed;
@@ -448,7 +452,7 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 		} else if (stream->state == HTTP_TRAILER) {
 			if (length <= 1) {
 				if (request)
-					request_continues(conn, stream, r->now, 0);
+					request_complete(conn, stream, r->now);
 				next_message(stream, r);
 			}
 		} else if (r->message.flags & MESSAGE_SKIP) {

@@ -12,9 +12,13 @@ static __always_inline void sweep_conn(struct conn *conn, const struct tuple *tu
 	__u32 waiting = conn->pushed - conn->popped, overdue = 0;
 	__u64 now = bpf_ktime_get_ns();
 	struct request_series *series;
-	__u8 peer = conn->peer & SLOT_PEER;
+	__u8 peer = conn->peer & SLOT_PEER, in = conn->stream[0].state, out = conn->stream[1].state;
 	struct series_key key;
+	bool lost;
 
+	barrier_var(in);
+	barrier_var(out);
+	lost = (conn->requests == 1 ? out : in) == STREAM_LOST; /* the request's end will not be seen */
 	/* The order of the slots does not matter here, and the iterator's buffer allows constant offsets only. A slot taken
 	 * out at this very moment may be marked and left behind: the next request overwrites it. */
 #pragma unroll
@@ -26,7 +30,7 @@ static __always_inline void sweep_conn(struct conn *conn, const struct tuple *tu
 		peer = slot & SLOT_PEER;
 		if (slot & SLOT_OVERDUE) {
 			waiting--;
-		} else if (since(slot, now) >= config.overdue_ns) {
+		} else if ((slot & SLOT_COMPLETE || lost) && since(slot, now) >= config.overdue_ns) {
 			conn->start[i] = slot | SLOT_OVERDUE;
 			waiting--;
 			overdue++;

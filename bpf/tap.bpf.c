@@ -83,6 +83,18 @@ static __always_inline struct conn *conn_of(struct __sk_buff *skb, struct bpf_so
 
 /* ---- programs of the table ---- */
 
+/* All bytes of a body, or of a chunk, have passed. */
+static __always_inline void body_ends(struct conn *conn, struct stream *stream, bool request)
+{
+	if (stream->state == STREAM_PART) {
+		stream->state = HTTP_CHUNK_SIZE;
+		return;
+	}
+	stream->state = STREAM_START;
+	if (request)
+		request_complete(conn, stream, bpf_ktime_get_ns());
+}
+
 /* What came ahead of a hole is passed by when the hole is filled: inside a body it says nothing. */
 static __always_inline void pass_hole(struct conn *conn, struct stream *stream, bool request)
 {
@@ -98,9 +110,7 @@ static __always_inline void pass_hole(struct conn *conn, struct stream *stream, 
 		stream->left -= length;
 		if (stream->left)
 			return;
-		if (request)
-			request_continues(conn, stream, bpf_ktime_get_ns(), 0);
-		stream->state = stream->state == STREAM_BODY ? STREAM_START : HTTP_CHUNK_SIZE;
+		body_ends(conn, stream, request);
 	} else if (stream->state != STREAM_REST) {
 		if (stream->state != STREAM_LOST)
 			count(UNPARSED_GAP);
@@ -471,9 +481,7 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 		packet->payload += stream->left;
 		packet->length -= stream->left;
 		stream->left = 0;
-		if (request)
-			request_continues(conn, stream, bpf_ktime_get_ns(), 0);
-		stream->state = stream->state == STREAM_BODY ? STREAM_START : HTTP_CHUNK_SIZE;
+		body_ends(conn, stream, request);
 		if (!packet->length)
 			goto over;
 	}

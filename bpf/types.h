@@ -101,6 +101,7 @@ enum network_class { NETWORK_CLUSTER = 1, NETWORK_NODE = 2 };
 #define SLOT_HEAD (1 << 3)
 #define SLOT_CONNECT (1 << 4)
 #define SLOT_OVERDUE (1 << 5)
+#define SLOT_COMPLETE (1 << 6) /* the request's last byte has been sent: before, the server owes nothing */
 #define SLOT_VALID (1 << 7)
 
 /* One direction's place in its byte stream. Written by that direction's hook only: ingress and egress of one socket run

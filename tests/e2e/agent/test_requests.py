@@ -367,3 +367,48 @@ def test_overdue_request_whose_connection_ends_later(kernel, owners):
     settle()
     talk.close()
     check(kernel, owners, Case("overdue, then reset", [], {"overdue": 1}))
+
+
+@pytest.mark.parametrize("upload", ["length", "chunked"])
+def test_slow_upload_is_not_overdue(kernel, owners, upload):
+    """The server owes nothing before the request's last byte; from there on the bound holds."""
+    talk = Talk(owners).open()
+    request = post(b"x" * 30) if upload == "length" else UPLOAD + chunked(*[b"x"] * 30)
+    talk.ask(request[:-25])
+    for at in range(-25, -1):
+        talk.ask(request[at : at + 1])
+        time.sleep(0.1)
+    kernel.sweep()
+    for end in ("client", "server"):
+        got = requests_of(kernel, owners.ids[end])
+        assert (got.ended, got.in_flight) == ({}, 1), f"{end}: {got.ended}"
+    talk.ask(request[-1:])
+    talk.answer(OK)
+    talk.ask(post(b"x"))
+    time.sleep(2.2)
+    kernel.sweep()
+    talk.close()
+    check(kernel, owners, Case("slow upload", [], {"2xx": 1, "overdue": 1}))
+
+
+def test_half_a_header_is_not_overdue(kernel, owners):
+    """A client that stalls is not the server's failure."""
+    talk = Talk(owners).open()
+    talk.ask(GET[:-2])
+    time.sleep(2.2)
+    kernel.sweep()
+    for end in ("client", "server"):
+        assert requests_of(kernel, owners.ids[end]).ended == {}, end
+    talk.ask(GET[-2:])
+    talk.answer(OK)
+    talk.close()
+    check(kernel, owners, Case("slow header", [], {"2xx": 1}))
+
+
+@pytest.mark.parametrize("status", [b"500 Oops", b"503 Busy", b"599 x"])
+def test_bad_answers_have_no_latency(kernel, owners, status):
+    """Errors are often fast: in the histogram they would make good answers look so (docs/decisions/0001)."""
+    talk = Talk(owners).open()
+    play(talk, [C(GET), S(answer(b"x", status)), C(GET), S(answer(b"", b"404 No"))])
+    talk.close()
+    check(kernel, owners, Case("5xx and latency", [], {"4xx": 1, "5xx": 1}, latencies=1))
