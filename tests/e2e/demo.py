@@ -90,8 +90,10 @@ def project_line(kube: Cluster) -> str:
 
 
 def all_healthy(kube: Cluster) -> bool:
+    """Every application is Healthy, and what users call first is judged: that begins 2 min after an application's start."""
     health = kube.health(SHOP)
-    return len(health) >= 8 and set(health.values()) == {"Healthy"}
+    front = kube.get("appstatus", "frontend.deployment", "-n", SHOP).get("status", {})
+    return len(health) >= 8 and set(health.values()) == {"Healthy"} and {"Met"} == {slo["state"] for slo in front.get("slos", [])}
 
 
 def health_line(kube: Cluster) -> str:
