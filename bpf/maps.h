@@ -29,7 +29,7 @@ const volatile struct config config SEC(".rodata.config");
 
 MAP(requests, HASH, struct series_key, struct request_series, 1, BPF_F_NO_PREALLOC);
 MAP(tcp, HASH, struct series_key, struct tcp_series, 1, BPF_F_NO_PREALLOC);
-MAP(destinations, HASH, struct destination_key, __u32, 1, BPF_F_NO_PREALLOC); /* -> backends */
+MAP(destinations, HASH, struct destination_key, __u32, 1, BPF_F_NO_PREALLOC); /* -> backends, see BACKENDS_TCP_SHIFT */
 MAP(owners, HASH, __u64, __u32, 16384, BPF_F_NO_PREALLOC); /* -> destinations */
 MAP(nat, HASH, struct tuple, struct nat_target, 1, BPF_F_NO_PREALLOC);
 /* v1 hierarchies only: the owner of a socket whose cgroup-v2 id says nothing. */

@@ -38,14 +38,17 @@ static __always_inline void fold(struct series_key *key)
 	key->folded = 1;
 }
 
-/* A new outbound series must fit its owner's budget of destinations, else it becomes the owner's "~other"; a destination
- * with more backends than BACKENDS_PER_DESTINATION keeps its name and loses the actual address. Two CPUs may pass the
- * check together: the budget is exact to the number of CPUs. */
+/* A new series must fit its owner's budget of destinations (or, inbound, of addresses it listens on), else it becomes the
+ * owner's "~other"; a destination with more backends than BACKENDS_PER_DESTINATION keeps its name and loses the actual
+ * address. Backends are counted for requests and for connections apart, since each has a map of its own. Two CPUs may pass
+ * the check together: the budget is exact to the number of CPUs. */
 static __always_inline void fit_budget(struct series_key *key)
 {
 	struct destination_key dest = { .owner = key->owner, .ip = key->destination, .port = key->destination_port };
-	__u32 *backends, *used, one = 1;
+	__u32 *backends, *used, one = 1, shift = key->protocol ? 0 : BACKENDS_TCP_SHIFT, first = 0;
 
+	if (key->direction == INBOUND)
+		dest.owner |= BUDGET_INBOUND;
 	backends = bpf_map_lookup_elem(&destinations, &dest);
 	if (!backends) {
 		used = bpf_map_lookup_elem(&owners, &dest.owner);
@@ -58,17 +61,19 @@ static __always_inline void fit_budget(struct series_key *key)
 			add(used, 1);
 		else
 			bpf_map_update_elem(&owners, &dest.owner, &one, BPF_NOEXIST);
-		if (bpf_map_update_elem(&destinations, &dest, &one, BPF_NOEXIST))
+		if (!unset(&key->actual))
+			first = 1U << shift;
+		if (bpf_map_update_elem(&destinations, &dest, &first, BPF_NOEXIST))
 			count(FULL_DESTINATIONS);
 		return;
 	}
 	if (unset(&key->actual))
 		return;
-	if (*backends >= BACKENDS_PER_DESTINATION) {
+	if ((*backends >> shift & 0xffff) >= BACKENDS_PER_DESTINATION) {
 		__builtin_memset(&key->actual, 0, sizeof(key->actual));
 		key->actual_port = 0;
 	} else {
-		add(backends, 1);
+		add(backends, 1U << shift);
 	}
 }
 
@@ -86,7 +91,7 @@ static __always_inline void *find_series(void *map, void *zeros, struct series_k
 		return value;
 	if (key->owner == OWNER_UNKNOWN)
 		count(UNKNOWN_OWNER);
-	if (key->direction == OUTBOUND && !key->folded) {
+	if ((key->direction == OUTBOUND || key->destination_port) && !key->folded) {
 		fit_budget(key);
 		value = bpf_map_lookup_elem(map, key);
 		if (value)

@@ -69,7 +69,7 @@ struct tcp_series {
 	__u64 last_used;
 };
 
-/* A destination is counted against its owner's budget once, whatever protocol; `backends` bounds the actual addresses. */
+/* A destination is counted against its owner's budget once, whatever protocol. */
 struct destination_key {
 	__u64 owner;
 	union addr ip;
@@ -78,6 +78,8 @@ struct destination_key {
 };
 
 #define BACKENDS_PER_DESTINATION 64
+#define BACKENDS_TCP_SHIFT 16 /* a destination's backends: of connections << 16 | of requests */
+#define BUDGET_INBOUND (1ULL << 62) /* of destination_key.owner: an address listened on */
 
 /* The service address is not what answers: from conntrack in the host's network namespace. */
 struct nat_target {

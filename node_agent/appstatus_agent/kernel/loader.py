@@ -42,6 +42,10 @@ class Feature:
     reason: str  # "" when on
 
 
+# Of bpf/types.h.
+_BUDGET_INBOUND = 1 << 62
+_TCP_BACKEND = 1 << 16
+
 _CONFIG = struct.Struct("=QQIIII")  # struct config of bpf/maps.h
 
 # Programs whose refusal turns off only what they are for.
@@ -359,11 +363,13 @@ class Kernel:
 
     def _renew_budgets(self, keys: np.ndarray) -> None:
         """Destinations without a series left are given back to their owners' budgets."""
-        keys = keys[(keys["direction"] == rows.OUTBOUND) & (keys["folded"] == 0)]
+        keys = keys[(keys["folded"] == 0) & (keys["destination_port"] > 0)]
         used: dict[bytes, int] = {}
-        for owner, destination, port in zip(keys["owner"], keys["destination"], keys["destination_port"], strict=True):
-            key = struct.pack("=Q16sH6x", owner, destination.tobytes(), port)
-            used[key] = used.get(key, 0) + 1
+        for key in keys:
+            owner = int(key["owner"]) | (_BUDGET_INBOUND if key["direction"] == rows.INBOUND else 0)
+            destination = struct.pack("=Q16sH6x", owner, key["destination"].tobytes(), key["destination_port"])
+            backend = (1 if key["protocol"] else _TCP_BACKEND) if key["actual"].any() else 0
+            used[destination] = used.get(destination, 0) + backend
         destinations, owners = self._maps["destinations"], self._maps["owners"]
         per_owner: dict[bytes, int] = {}
         for key in destinations.all_keys():

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from appstatus_agent.kernel import Kernel, events, rows
 from talk import Drops, Talk, network_inode, settle
+from test_requests import GET, OK, C, S, play
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
 
@@ -267,6 +268,50 @@ def test_sockets_open_at_start(load, owners):
         assert (one["active"], one["bytes_sent"]) == (0, 5)
     finally:
         kernel.close()
+
+
+def test_backends_that_keep_their_name(kernel, owners):
+    """64 of a destination, in both maps, the 65th is one without a name."""
+    with owners.as_("server"):
+        listener = socket.create_server(("127.0.0.1", 0))
+
+    def to_backend(number: int) -> None:
+        talk = Talk(owners, listener=listener)
+        talk.client.bind(("127.0.0.1", 0))
+        source = talk.client.getsockname()
+        kernel.set_nat(source, talk.address, (f"10.232.0.{number}", 8080))
+        talk.open()
+        play(talk, [C(GET), S(OK)])
+        talk.client.close()
+        talk.server.close()
+        settle()
+        kernel.forget_nat(source, talk.address)
+
+    def named() -> list[int]:
+        tables = (kernel.read_requests(), kernel.read_tcp())
+        return [int(((t["key"]["owner"] == owners.ids["client"]) & (t["key"]["actual_port"] > 0)).sum()) for t in tables]
+
+    for number in range(1, 65):
+        to_backend(number)
+    assert named() == [64, 64]
+    to_backend(65)
+    assert named() == [64, 64]
+    listener.close()
+
+
+def test_addresses_listened_on_have_a_budget(late, owners):
+    """A server of passive FTP opens a port for each transfer."""
+    kernel = late(destinations_per_owner=20)
+    for _ in range(30):
+        Talk(owners).open().close()
+    found = tcp_of(kernel, owners.ids["server"], rows.INBOUND)
+    assert len(found) == 21 and found["::", 0]["accepted"] == 10
+    assert tcp_of(kernel, owners.ids["server"]) == {}
+    Talk(owners).open().close()
+    assert len(tcp_of(kernel, owners.ids["client"])) == 21, "budgets of the two directions are apart"
+    assert kernel.expire(0)
+    Talk(owners).open().close()
+    assert ("::", 0) not in tcp_of(kernel, owners.ids["server"], rows.INBOUND), "given back"
 
 
 # ---- events ----
