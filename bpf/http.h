@@ -305,7 +305,7 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 						 const struct tuple *tuple)
 {
 	__u16 status = r->message.status;
-	__u32 pending = conn->pushed - conn->popped;
+	__u32 pending = waiting(conn);
 	struct series_key key;
 	__u64 slot;
 
@@ -325,7 +325,7 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 		return;
 	}
 	slot = next_slot(conn);
-	if (!(slot & SLOT_OVERDUE)) {
+	if (!(slot & SLOT_OVERDUE && slot & SLOT_VALID)) {
 		key_of(conn, tuple, &key);
 		if (key.direction == INBOUND)
 			key.peer = slot ? slot & SLOT_PEER : conn->peer & SLOT_PEER;

@@ -126,6 +126,20 @@ static __always_inline void request_ended(struct series_key *key, __u32 status, 
 	series->last_used = now;
 }
 
+/* Requests without an end so far. Its two counters are written on two CPUs. */
+static __always_inline __u32 waiting(const struct conn *conn)
+{
+	__s32 n = conn->pushed - conn->popped;
+
+	return n < 0 ? 0 : n;
+}
+
+/* Is slot `i` that of a request without an end? What is left in others means nothing. */
+static __always_inline bool in_use(const struct conn *conn, __u32 i)
+{
+	return ((i - conn->popped) & (PIPELINE - 1)) < waiting(conn) && conn->start[i] & SLOT_VALID;
+}
+
 /* Bytes came ahead of missing ones. */
 static __always_inline bool hole(const struct conn *conn)
 {

@@ -9,7 +9,7 @@
 
 static __always_inline void sweep_conn(struct conn *conn, const struct tuple *tuple, __u32 number)
 {
-	__u32 waiting = conn->pushed - conn->popped, overdue = 0;
+	__u32 in_flight = waiting(conn), overdue = 0;
 	__u64 now = bpf_ktime_get_ns();
 	struct request_series *series;
 	__u8 peer = conn->peer & SLOT_PEER, in = conn->stream[0].state, out = conn->stream[1].state;
@@ -19,24 +19,23 @@ static __always_inline void sweep_conn(struct conn *conn, const struct tuple *tu
 	barrier_var(in);
 	barrier_var(out);
 	lost = (conn->requests == 1 ? out : in) == STREAM_LOST; /* the request's end will not be seen */
-	/* The order of the slots does not matter here, and the iterator's buffer allows constant offsets only. A slot taken
-	 * out at this very moment may be marked and left behind: the next request overwrites it. */
+	/* The order of the slots does not matter here, and the iterator's buffer allows constant offsets only. */
 #pragma unroll
 	for (int i = 0; i < PIPELINE; i++) {
 		__u64 slot = conn->start[i];
 
-		if (!(slot & SLOT_VALID) || !waiting)
+		if (!in_use(conn, i) || !in_flight)
 			continue;
 		peer = slot & SLOT_PEER;
 		if (slot & SLOT_OVERDUE) {
-			waiting--;
+			in_flight--;
 		} else if ((slot & SLOT_COMPLETE || lost) && since(slot, now) >= config.overdue_ns) {
-			conn->start[i] = slot | SLOT_OVERDUE;
-			waiting--;
+			add(&conn->start[i], SLOT_OVERDUE); /* its other bits may change meanwhile */
+			in_flight--;
 			overdue++;
 		}
 	}
-	if (!waiting && !overdue)
+	if (!in_flight && !overdue)
 		return;
 	key_of(conn, tuple, &key);
 	if (key.direction == INBOUND)
@@ -50,7 +49,7 @@ static __always_inline void sweep_conn(struct conn *conn, const struct tuple *tu
 		series->sweep = number;
 		series->in_flight = 0;
 	}
-	series->in_flight += waiting;
+	series->in_flight += in_flight;
 	series->last_used = now;
 }
 

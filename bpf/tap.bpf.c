@@ -9,7 +9,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 struct run {
 	__u64 cost; /* begin of the measured time, or 0 */
 	__u32 offset; /* of the bytes to read next */
-	__u32 ends; /* FIN or RST, if it ends the connection after these bytes */
+	__u32 ends; /* a FIN follows these bytes */
 };
 
 enum parser { PARSER_END, PARSER_HTTP_REQUEST, PARSER_HTTP_RESPONSE, PARSERS };
@@ -189,8 +189,9 @@ int http_response_out(struct __sk_buff *skb)
 	return http_again(skb, &parsers_out, true, false);
 }
 
-/* The connection ends here: by RST, or by the FIN of the side that owes answers (a client's FIN alone may be a half-close).
- * A socket that sends RST after it was closed has had its requests ended at that state change (tcp.bpf.c). */
+/* The side that owes answers ends the connection by FIN. (A client's FIN alone may be a half-close. RST, and everything else
+ * that ends a connection, is counted when the socket's state becomes CLOSE, in tcp.bpf.c: only the socket knows whether it
+ * believes a RST, and its lock keeps answers from leaving meanwhile.) */
 static __always_inline int end(struct __sk_buff *skb, bool egress)
 {
 	struct bpf_sock *sk = sock_of(skb);
@@ -201,10 +202,10 @@ static __always_inline int end(struct __sk_buff *skb, bool egress)
 
 	if (!conn)
 		return leave(skb, egress, run.cost);
-	pending = conn->pushed - conn->popped;
-	if (pending && (run.ends & FLAG_RST ? !(egress && sk->state == TCP_CLOSE) : conn->requests != egress)) {
+	pending = waiting(conn);
+	if (pending && conn->requests != egress) {
 		tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
-		requests_end(conn, &tuple, pending, without_answer(conn, run.ends & FLAG_RST ? STATUS_RESET : STATUS_CLOSED));
+		requests_end(conn, &tuple, pending, without_answer(conn, STATUS_CLOSED));
 	}
 	return leave(skb, egress, run.cost);
 }
@@ -444,14 +445,11 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 {
 	struct stream *stream = &conn->stream[egress];
 	struct run run = { .cost = cost };
-	bool turn, request, ends;
+	bool turn, request;
 
 	/* A FIN counts once everything before it has been seen. */
-	ends = packet->flags & FLAG_RST ||
-	       (packet->flags & FLAG_FIN && (!(stream->flags & STREAM_SEEN) || packet->seq == stream->seq ||
-					     packet->seq + packet->length == stream->seq));
-	if (ends)
-		run.ends = packet->flags & (FLAG_FIN | FLAG_RST);
+	run.ends = packet->flags & FLAG_FIN && (!(stream->flags & STREAM_SEEN) || packet->seq == stream->seq ||
+						packet->seq + packet->length == stream->seq);
 	if (!packet->length || !in_order(sk, conn, stream, packet, egress, known))
 		goto over;
 	turn = conn->last != egress + 1;
@@ -514,7 +512,7 @@ static __always_inline int tap(struct __sk_buff *skb, void *table, bool egress)
 			dns(skb, &packet);
 		return leave(skb, egress, cost);
 	}
-	if (!packet.length && !(packet.flags & (FLAG_FIN | FLAG_RST)))
+	if (!packet.length && !(packet.flags & (FLAG_FIN | FLAG_SYN | FLAG_RST))) /* RST: may have to adopt its state */
 		return leave(skb, egress, cost);
 	sk = sock_of(skb);
 	if (!sk)
@@ -525,6 +523,9 @@ static __always_inline int tap(struct __sk_buff *skb, void *table, bool egress)
 			return leave(skb, egress, cost);
 		return segment(skb, sk, conn, &packet, table, egress, false, cost);
 	}
+	/* A socket may connect again after it was disconnected. */
+	if (egress && unlikely(packet.flags & FLAG_SYN))
+		bpf_sk_storage_delete(&sockets, sk);
 	conn = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (unlikely(!conn)) {
 		conn = new_conn(skb, sk, &packet, egress);

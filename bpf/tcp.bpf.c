@@ -298,10 +298,10 @@ static __always_inline bool read_conn(const struct sock *sk, struct conn *conn)
 	return false;
 }
 
-/* Requests still waiting when the socket's state becomes CLOSE: no packet may have told. */
+/* Requests still waiting when the socket's state becomes CLOSE: by RST, by its own side, or without a packet. */
 static __always_inline void unanswered(const struct sock *sk)
 {
-	__u32 waiting, overdue = 0;
+	__u32 pending, overdue = 0;
 	struct series_key key = {};
 	struct tuple tuple;
 	struct conn conn;
@@ -309,18 +309,19 @@ static __always_inline void unanswered(const struct sock *sk)
 
 	if (!config.sockets_map || !read_conn(sk, &conn))
 		return;
-	waiting = conn.pushed - conn.popped;
-	if (!waiting)
+	pending = waiting(&conn);
+	if (!pending)
 		return;
 	peer = conn.peer & SLOT_PEER;
 #pragma unroll
 	for (int i = 0; i < PIPELINE; i++) {
-		if (conn.start[i] & SLOT_VALID)
-			peer = conn.start[i] & SLOT_PEER;
+		if (!in_use(&conn, i))
+			continue;
+		peer = conn.start[i] & SLOT_PEER;
 		if (conn.start[i] & SLOT_OVERDUE)
 			overdue++;
 	}
-	if (waiting <= overdue)
+	if (pending <= overdue)
 		return;
 	key.owner = conn.owner;
 	key.direction = conn.requests == 1 ? OUTBOUND : INBOUND;
@@ -337,7 +338,7 @@ static __always_inline void unanswered(const struct sock *sk)
 		key.peer = peer;
 	}
 	request_ended(&key, without_answer(&conn, BPF_CORE_READ(sk, sk_err) ? STATUS_RESET : STATUS_CLOSED), NO_LATENCY,
-		      bpf_ktime_get_ns(), waiting - overdue);
+		      bpf_ktime_get_ns(), pending - overdue);
 }
 
 /* The application closed its socket so soon that it cannot have waited for an answer: it dialled several addresses and another
@@ -513,6 +514,7 @@ int walk_files(struct bpf_iter__task_file *ctx)
 	found.remote_port = tuple.remote_port;
 	found.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	found.pid = BPF_CORE_READ(task, tgid);
+	found.inode = BPF_CORE_READ(file, f_inode, i_ino);
 	if (*kind == WALK_LISTENERS) {
 		struct listener_key key = { .netns = found.netns, .port = found.local_port };
 		struct listener fresh = { .owner = found.owner, .sockets = 1 };

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packets that are lost where a message begins, and endings that must be seen at once or are not known."""
 
+import ctypes
+import os
+import random
+import socket
+import struct
 import time
 
 import pytest
@@ -101,3 +106,91 @@ def test_unanswered_fin_is_seen_at_once(kernel, owners):
     for talk in talks:
         talk.close()
     check(kernel, owners, Case("unanswered FIN", [], {"closed": 20}))
+
+
+def test_forged_reset(kernel, owners):
+    """A RST outside the window ends nothing: the socket does not believe it either."""
+    talk = Talk(owners).open()
+    talk.ask(GET)
+    (source, sport), (target, dport) = talk.server.getsockname(), talk.client.getsockname()
+    header = struct.pack("!HHIIBBHHH", sport, dport, 12345, 0, 5 << 4, 4, 0, 0, 0)
+    pseudo = socket.inet_aton(source) + socket.inet_aton(target) + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(header))
+    total = sum(struct.unpack(f"!{(len(pseudo) + len(header)) // 2}H", pseudo + header))
+    total = (total >> 16) + (total & 0xFFFF)
+    check_sum = ~(total + (total >> 16)) & 0xFFFF
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+        raw.sendto(header[:16] + struct.pack("!H", check_sum) + header[18:], (target, 0))
+    settle()
+    talk.answer(OK)
+    talk.close()
+    check(kernel, owners, Case("forged reset", [], {"2xx": 1}))
+
+
+def test_reset_while_answers_leave(kernel, owners):
+    """Two CPUs on one socket: the client's RST arrives while the server answers. Each request ends once."""
+    if os.cpu_count() < 2:
+        pytest.skip("one CPU")
+    with owners.as_("server"):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    allowed = os.sched_getaffinity(0)
+    first, second, *_ = sorted(allowed)
+    server = os.fork()
+    if server == 0:
+        try:
+            os.sched_setaffinity(0, {second})
+            while True:
+                end, _ = listener.accept()
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                try:
+                    end.recv(65536)
+                    for _ in range(100):
+                        end.send(OK)
+                except OSError:
+                    pass
+                end.close()
+        finally:
+            os._exit(0)
+    connections, until = 0, time.monotonic() + 4
+    try:
+        os.sched_setaffinity(0, {first})
+        while time.monotonic() < until:
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.connect(listener.getsockname())
+            client.sendall(GET * 100)
+            wait = time.perf_counter() + random.uniform(50e-6, 800e-6)
+            while time.perf_counter() < wait:
+                pass
+            client.close()
+            connections += 1
+    finally:
+        os.kill(server, 9)
+        os.waitpid(server, 0)
+        os.sched_setaffinity(0, allowed)
+        listener.close()
+    settle()
+    got = requests_of(kernel, owners.ids["server"])
+    assert got.in_flight == 0
+    assert 0 < sum(got.ended.values()) <= 100 * connections, f"{connections} connections: {got.ended}"
+
+
+def test_socket_that_connects_again(kernel, owners):
+    """connect(AF_UNSPEC) makes a socket as new."""
+    with owners.as_("server"):
+        listener = socket.create_server(("127.0.0.1", 0))
+    with owners.as_("client"):
+        client = socket.socket()
+    unspecified = ctypes.create_string_buffer(16)
+    for _ in range(10):
+        client.connect(listener.getsockname())
+        server, _ = listener.accept()
+        client.sendall(GET)
+        server.recv(4096)
+        server.sendall(OK)
+        client.recv(4096)
+        assert ctypes.CDLL(None).connect(client.fileno(), unspecified, 16) == 0
+        server.close()
+    client.close()
+    listener.close()
+    settle()
+    check(kernel, owners, Case("ten connections of one socket", [], {"2xx": 10}))
