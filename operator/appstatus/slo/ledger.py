@@ -62,7 +62,8 @@ class Ledger:
         """Enters all steps of ``world``; where they are already known, the newest value wins, so late samples correct earlier ones.
 
         ``promql``: events per step on ``world.times`` for objectives with such an indicator, as ``sli.rates`` makes them.
-        Kinds of indicators whose queries failed (``world.missing``) are left out: their steps stay unknown.
+        Kinds of indicators of which a query failed (``world.missing``) are left out: until it is answered again, their newest steps
+        stay unknown and the older ones as they are.
         """
         if len(world.times) == 0:
             return
@@ -84,12 +85,14 @@ class Ledger:
             index = np.array([row.index for row in rows], dtype=np.intp)
             good, total = np.vstack([part.good for part in parts]), np.vstack([part.total for part in parts])
             self.history.put(index, world.times, good, total)
-        self._count()
+        # What cannot be entered now is entered late: counted only then, it is not lost for the next leader.
+        if all(mask[-1] for mask in usable.values()):
+            self._count()
 
     def backfill(self, world: World, objectives: Sequence[Objective]) -> None:
         """Enters the past from raw data: a world at a coarser step. Only what lies before an objective's earliest data is taken, so
         chunks go from the newest to the oldest."""
-        usable = {kind: self._answers_seen(world) if NEEDED[kind] else np.ones(len(world.times), dtype=bool) for kind in NEEDED}
+        usable = {kind: self._seen(kind, world) for kind in NEEDED}
         for objective, _, found in self._events(world, objectives, {}, usable):
             self.backfill_events(objective, world.times, world.step, found)
 
@@ -147,34 +150,40 @@ class Ledger:
     # -- what the steps of a world are worth --------------------------------------------------------------------------------------
 
     def _usable_steps(self, world: World) -> dict[str, NDArray[np.bool_]]:
-        """(T,) by kind of indicator. The newest steps are usable when all queries were answered. Older ones (after a start or an
-        outage the rings are filled in pieces) only if anybody's answers are known there: unanswered requests alone would look like
-        an outage."""
+        """(T,) by kind of indicator. None while a query that it needs was not answered: that query's past is absent from the world
+        too, and what was right before would be overwritten with half of the truth. Otherwise the newest steps, and those that were
+        the newest at an earlier such moment. Others (after a start or an outage the rings are filled in pieces) only if ``_seen``.
+        """
         columns = [column(float(time), world.step) for time in world.times]
         first = columns[0]
         result: dict[str, NDArray[np.bool_]] = {}
-        seen: NDArray[np.bool_] | None = None
         for kind, needed in NEEDED.items():
             live = self._live[kind]
             live.difference_update([number for number in live if number < first])
-            if not any(query in world.missing for query in needed):
-                live.update(columns[-(OVERLAP + 1) :])
+            if any(query in world.missing for query in needed):
+                result[kind] = np.zeros(len(columns), dtype=bool)
+                continue
+            live.update(columns[-(OVERLAP + 1) :])
             known = np.array([number in live for number in columns])
             if not known.all():
-                seen = self._answers_seen(world) if seen is None else seen
-                known |= seen if needed else True
+                known |= self._seen(kind, world)
             result[kind] = known
         return result
 
     @staticmethod
-    def _answers_seen(world: World) -> NDArray[np.bool_]:
-        seen = np.zeros(len(world.times), dtype=bool)
-        for application in world.applications.values():
-            for row in application.served.requests.values():
-                seen |= ~np.isnan(row)
-            if seen.all():
-                break
-        return seen
+    def _seen(kind: str, world: World) -> NDArray[np.bool_]:
+        """(T,) where the answers to all queries of this kind are known of somebody in the cluster: unanswered requests alone would
+        look like an outage, and answered ones alone like health."""
+        times = len(world.times)
+        if not NEEDED[kind]:
+            return np.ones(times, dtype=bool)
+        served = [application.served for application in world.applications.values()]
+        if kind == "latency":
+            return _known_of_any((traffic.buckets[-1] for traffic in served if traffic.buckets is not None), times)
+        answered = _known_of_any((row for traffic in served for row in traffic.requests.values()), times)
+        asked = _known_of_any((row for each in world.connections for row in each.traffic.requests.values()), times)
+        # A cluster in which nobody asks anybody has only the servers' side.
+        return answered & asked if asked.any() else answered
 
     def _events(
         self,
@@ -257,6 +266,15 @@ class Ledger:
             self._counted_bad += np.clip(fine.bad[:, part], 0, None).sum(axis=1, dtype=np.float64)
             self._counted_total += fine.total[:, part].sum(axis=1, dtype=np.float64)
         self._counted_to = upto if self._counted_to is None else max(upto, self._counted_to)
+
+
+def _known_of_any(rows: Iterable[F64], times: int) -> NDArray[np.bool_]:
+    seen = np.zeros(times, dtype=bool)
+    for row in rows:
+        seen |= ~np.isnan(row)
+        if seen.all():
+            break
+    return seen
 
 
 def _meaning(objective: Objective) -> tuple[object, ...]:

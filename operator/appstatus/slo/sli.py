@@ -14,10 +14,11 @@ from appstatus.api.objective import Objective
 from appstatus.model.series import F64
 from appstatus.model.world import BUCKETS, UNANSWERED, Application, Traffic, World, add
 
-# Queries without which an SLI would be wrong rather than incomplete: without the answers, only failures would be left.
+# Queries without which an SLI would be wrong rather than incomplete: without the answers only failures would be left, without the
+# clients' side only answers. The last three of availability's tell whom the clients asked.
 NEEDED: dict[str, tuple[str, ...]] = {
-    "availability": ("http_in", "http_out", "tcp_failed_connects"),
-    "latency": ("http_in_buckets",),
+    "availability": ("http_in", "http_out", "tcp_failed_connects", "listen", "ip_to_fqdn", "node_info"),
+    "latency": ("http_in", "http_in_buckets"),
     "promql": (),
 }
 

@@ -1,5 +1,6 @@
 """One application's traffic over a long time, seen cycle by cycle as the operator sees it. Fake time, literal rates."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,20 +71,41 @@ def world(app: Application, times: np.ndarray, missing: dict[str, str] | None = 
     return World(now, step, times, {CART: app}, nodes, list(app.downstreams), now, missing or {})
 
 
+def _drop(app: Application, failed: Iterable[str]) -> None:
+    """Takes out of the world what failed queries fill: all of it, as ``sources.prometheus`` leaves the whole series out."""
+    for query in failed:
+        if query == "http_in":
+            app.served, app.outside = Traffic(), Traffic()
+        elif query == "http_in_buckets":
+            app.served.buckets = None
+        elif query == "http_out":
+            for each in app.downstreams:
+                each.traffic.requests = {}
+        elif query == "tcp_failed_connects":
+            for each in app.downstreams:
+                each.failed_connects = np.full_like(each.failed_connects, np.nan)
+        else:
+            raise ValueError(query)
+
+
 @dataclass
 class Timeline:
     """Rates per second, one value per step from T0 on, when the agent starts; a missing array is unknown.
 
-    ready: first instance available at; silent: step from which on the agent reports nothing at all."""
+    asked: good answers as the clients in the cluster see them
+    ready: first instance available at
+    silent: step from which on the agent reports nothing at all
+    """
 
     good: np.ndarray
     bad: np.ndarray | None = None
     unanswered: np.ndarray | None = None
+    asked: np.ndarray | None = None
     slow: np.ndarray | None = None  # good answers slower than 250 ms
     ready: float | None = T0 - DAY
     objective: Objective = field(default_factory=objective)
     window: int = 240
-    missing: dict[int, tuple[str, ...]] = field(default_factory=dict)  # cycle -> failed queries
+    missing: dict[int, tuple[str, ...]] = field(default_factory=dict)  # cycle -> failed queries, of which nothing is there then
     uid: str = "cart"
     created: float = T0 - DAY
     silent: int = 1 << 40
@@ -122,9 +144,12 @@ class Timeline:
         app.instances["cart-1"].containers["cart"].cpu_usage = np.where(reports, 0.1, np.nan)
         if self.ready is not None and self.ready > self.now:
             app.instances.clear()
-        if self.unanswered is not None:
-            app.downstreams = [connection(self.window, traffic=Traffic({"overdue": self._slice(self.unanswered)}))]
+        calls = {"2xx": self.asked, "overdue": self.unanswered}
+        if any(rates is not None for rates in calls.values()):
+            sent = {status: self._slice(rates) for status, rates in calls.items() if rates is not None}
+            app.downstreams = [connection(self.window, traffic=Traffic(sent))]
         failed = dict.fromkeys(self.missing.get(self.at, ()), "time-out")
+        _drop(app, failed)
         view = world(app, times, failed)
         self.ledger.update(view, [self.objective])
         found = self.ledger.evaluate([self.objective], self.now).get(CART, [])
