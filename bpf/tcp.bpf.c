@@ -514,7 +514,6 @@ int walk_files(struct bpf_iter__task_file *ctx)
 	found.remote_port = tuple.remote_port;
 	found.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	found.pid = BPF_CORE_READ(task, tgid);
-	found.inode = BPF_CORE_READ(file, f_inode, i_ino);
 	if (*kind == WALK_LISTENERS) {
 		struct listener_key key = { .netns = found.netns, .port = found.local_port };
 		struct listener fresh = { .owner = found.owner, .sockets = 1 };
