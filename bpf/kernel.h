@@ -177,6 +177,7 @@ struct super_block {
 };
 
 struct inode {
+	unsigned long i_ino;
 	struct super_block *i_sb;
 };
 

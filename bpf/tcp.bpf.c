@@ -89,11 +89,12 @@ static __always_inline struct tcp_series *series_of(const struct connection *c, 
 static __always_inline void read_totals(const struct sock *sk, struct totals *now)
 {
 	const struct tcp_sock *tp = (const void *)sk;
-	__u64 flags = BPF_CORE_READ(sk, __sk_common.skc_flags);
 
 	now->bytes_sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-	/* The kernel counts a received FIN as a byte. */
-	now->bytes_received = BPF_CORE_READ(tp, bytes_received) - (flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1);
+	/* The kernel counts a received FIN as a byte. The flag is read later than the bytes; between them in the kernel lies
+	 * a moment in which a walk takes the FIN for a byte. */
+	now->bytes_received = BPF_CORE_READ(tp, bytes_received);
+	now->bytes_received -= BPF_CORE_READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
 	now->retransmits = BPF_CORE_READ(tp, total_retrans);
 }
 
@@ -514,6 +515,7 @@ int walk_files(struct bpf_iter__task_file *ctx)
 	found.remote_port = tuple.remote_port;
 	found.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	found.pid = BPF_CORE_READ(task, tgid);
+	found.inode = BPF_CORE_READ(file, f_inode, i_ino);
 	if (*kind == WALK_LISTENERS) {
 		struct listener_key key = { .netns = found.netns, .port = found.local_port };
 		struct listener fresh = { .owner = found.owner, .sockets = 1 };

@@ -180,7 +180,8 @@ struct found_socket {
 	__u32 netns;
 	__u32 pid;
 	__u8 state;
-	__u8 zero[11];
+	__u8 zero[3];
+	__u64 inode; /* the same for all processes that hold it */
 };
 
 /* ---- counters: index into map `counters` ---- */

@@ -138,7 +138,7 @@ class Agent:
         self.features.on("kernel")
         self._note_open_sockets(kernel)
         if self.features.is_on("requests") or self.features.is_on("tcp"):
-            self._translator = Translator(self.features, kernel.set_nat, kernel.forget_nat)
+            self._translator = Translator(self.features, kernel.set_nat, kernel.forget_nat, kernel.retain_nat)
             self._translator.start()
         self._kernel = kernel
         self._walk_wanted = True  # what began before the events did

@@ -8,7 +8,7 @@
     kernel.read_requests(); kernel.read_tcp()              # at scrape; structured arrays of rows.REQUEST / rows.TCP
     kernel.close()
 
-Not thread-safe, except set_nat()/forget_nat(), which a netlink thread may call at any time.
+Not thread-safe, except set_nat(), forget_nat() and retain_nat(), which a netlink thread may call at any time.
 """
 
 from appstatus_agent.kernel.counters import Counters, ProgramCost

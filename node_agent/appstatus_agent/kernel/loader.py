@@ -79,6 +79,16 @@ def memory_is_v1() -> bool:
     return False
 
 
+def possible_cpus() -> int:
+    """CPUs that the kernel has made room for."""
+    return int(Path("/sys/devices/system/cpu/possible").read_text().replace(",", "-").split("-")[-1]) + 1
+
+
+def lru_entries(cpus: int) -> int:
+    """Size of an LRU map: each CPU keeps up to 128 free entries to itself, which others then evict living ones for."""
+    return max(4096, 256 * cpus)
+
+
 # Each is on, or off with the kernel's reason; none needs another but `requests` for `overdue`, `tcp` for the two below it.
 FEATURES = (
     "requests",  # HTTP series
@@ -143,6 +153,8 @@ class Kernel:
             "connections": self._config.max_connections,
             "stray_sockets": 16_384 if memory_is_v1() else 1,
             "networks": 16_384,
+            "early": lru_entries(possible_cpus()),
+            "messages": lru_entries(possible_cpus()),
         }
         config = _CONFIG.pack(
             root.stat().st_ino if root else 1,
@@ -228,7 +240,7 @@ class Kernel:
             self._maps["walk_kind"].set(struct.pack("=I", 0), struct.pack("=I", kind))
             found.append(np.frombuffer(walker.run(), rows.SOCKET))
         walker.link.destroy()
-        return np.concatenate(found)
+        return rows.distinct(np.concatenate(found))
 
     def _load_processes(self, folder: Path, root: Path | None) -> None:
         programs = {
@@ -341,6 +353,15 @@ class Kernel:
 
     def forget_nat(self, source: tuple[str, int], destination: tuple[str, int]) -> None:
         self._maps["nat"].delete(_tuple(source, destination))
+
+    def retain_nat(self, connections: Iterable[tuple[tuple[str, int], tuple[str, int]]]) -> None:
+        """Forget the mapping of every connection but these (source, destination as dialled)."""
+        wanted = {_tuple(source, destination) for source, destination in connections}
+        nat = self._maps["nat"]
+        keys, _ = nat.read()
+        for key in map(np.ndarray.tobytes, keys):
+            if key not in wanted:
+                nat.delete(key)
 
     def expire(self, idle_seconds: float = 600.0) -> list[bytes]:
         """Drop series unused for that long (call once a minute); their keys."""

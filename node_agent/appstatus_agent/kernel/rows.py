@@ -93,9 +93,16 @@ SOCKET = np.dtype(
         ("netns", "<u4"),
         ("pid", "<u4"),
         ("state", "u1"),  # TCP_ESTABLISHED = 1, TCP_LISTEN = 10
-        ("pad", "u1", (11,)),
+        ("pad", "u1", (3,)),
+        ("inode", "<u8"),
     ]
 )
+
+
+def distinct(sockets: np.ndarray) -> np.ndarray:
+    """One row (rows.SOCKET) of each socket, that of the first process: a socket held by several was found several times."""
+    _, first = np.unique(sockets["inode"], return_index=True)
+    return sockets[np.sort(first)]
 
 
 def address(raw) -> str:

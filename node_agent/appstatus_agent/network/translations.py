@@ -22,12 +22,14 @@ class Translator:
     """A thread that passes on what connection tracking knows: everything at start and after a loss, then each change."""
 
     def __init__(self, features: Features, set_nat: Callable[[Endpoint, Endpoint, Endpoint], None],
-                 forget_nat: Callable[[Endpoint, Endpoint], None]) -> None:
+                 forget_nat: Callable[[Endpoint, Endpoint], None],
+                 retain_nat: Callable[[Iterable[tuple[Endpoint, Endpoint]]], None]) -> None:
         self.lost = 0  # overflows of the socket, each followed by a new dump
         self.refused = 0  # translations that found the kernel's map full
         self._features = features
         self._set = set_nat
         self._forget = forget_nat
+        self._retain = retain_nat
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -49,7 +51,7 @@ class Translator:
             raise OSError(0, "net.netfilter.nf_conntrack_events is 0")
         events = conntrack.Events()
         try:
-            self._pass_on(conntrack.dump())  # subscribed before, so nothing falls between
+            self._renew()  # subscribed before, so nothing falls between
             self._features.on(FEATURE)
             poller = select.poll()
             poller.register(events, select.POLLIN)
@@ -59,9 +61,16 @@ class Translator:
                 if events.lost:
                     self.lost += events.lost
                     events.lost = 0
-                    self._pass_on(conntrack.dump())
+                    self._renew()
         finally:
             events.close()
+
+    def _renew(self) -> None:
+        """Pass on what exists now, and drop the rest: the event of its end may be among the lost ones, and the next
+        connection between the same ports would be shown with its backend."""
+        current = list(conntrack.dump())
+        self._pass_on(current)
+        self._retain([(_endpoint(translation.source), _endpoint(translation.dialled)) for translation in current])
 
     def _pass_on(self, translations: Iterable[Translation]) -> None:
         for translation in translations:
