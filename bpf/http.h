@@ -64,6 +64,7 @@ struct reading {
 	__u32 kept; /* the message was in `messages` */
 };
 #define STOP_ANSWER 2 /* a response's header has ended */
+#define STOP_LOST 3 /* no message where one had to begin */
 
 
 /* Egress runs in process context and may be interrupted, or preempted, by another run on its CPU, so a per-CPU buffer is
@@ -178,7 +179,7 @@ static __always_inline void lose(struct conn *conn, struct stream *stream, struc
 {
 	give_up(stream);
 	r->more = 0;
-	r->stop = 1;
+	r->stop = STOP_LOST;
 	/* Never seen to speak HTTP: another protocol, unless we joined in the middle. */
 	if (!conn->pushed && !conn->popped)
 		conn->protocol = conn->fresh ? PROTOCOL_OTHER : PROTOCOL_UNKNOWN;
@@ -235,7 +236,7 @@ static __always_inline void status_line(struct conn *conn, struct stream *stream
 	__u64 next = word(scratch, r->line + 8);
 	__u8 a = next >> 8, b = next >> 16, c = next >> 24;
 
-	if ((w & FIRST(7)) != TEXT('H', 'T', 'T', 'P', '/', '1', '.', 0) || (next & 255) != ' ' || a < '1' || a > '5' ||
+	if ((w & FIRST(7)) != TEXT('H', 'T', 'T', 'P', '/', '1', '.', 0) || (next & 255) != ' ' || a < '1' || a > '9' ||
 	    !digit(b) || !digit(c)) {
 		lose(conn, stream, r);
 		return;
@@ -319,6 +320,7 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 	}
 	stream->flags &= ~(STREAM_GAP | STREAM_MISSED);
 	if (!pending) { /* asked before we came: whether it has a body depends on the method */
+		count(UNPARSED_UNASKED);
 		stream->state = STREAM_LOST;
 		r->more = 0;
 		r->stop = 1;
@@ -329,7 +331,7 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 		key_of(conn, tuple, &key);
 		if (key.direction == INBOUND)
 			key.peer = slot ? slot & SLOT_PEER : conn->peer & SLOT_PEER;
-		request_ended(&key, status / 100 - 1,
+		request_ended(&key, status < 600 ? status / 100 - 1 : STATUS_UNKNOWN,
 			      /* Good answers only: an error is often fast, and would make the others look so. */
 			      !slot || status == 101 || status >= 500 || r->message.flags & MESSAGE_STREAM ?
 				      NO_LATENCY :

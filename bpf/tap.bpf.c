@@ -126,6 +126,7 @@ static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, stru
 	struct scratch *scratch = claim();
 	struct tuple tuple;
 	__u32 more;
+	bool lost;
 
 	if (!scratch) {
 		count(UNPARSED_BUSY);
@@ -141,7 +142,10 @@ static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, stru
 	}
 	run->offset = scratch->reading.offset;
 	more = scratch->reading.more;
+	lost = scratch->reading.stop == STOP_LOST;
 	add(&scratch->busy, -1);
+	if (unlikely(lost && conn->protocol == PROTOCOL_HTTP))
+		count(UNPARSED_INVALID);
 	if (unlikely(more)) {
 		call(skb, table, request ? PARSER_HTTP_REQUEST : PARSER_HTTP_RESPONSE, run);
 		count(UNPARSED_SEGMENT);

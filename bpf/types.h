@@ -201,6 +201,8 @@ enum counter {
 	UNPARSED_SEGMENT, /* more messages in one segment than one run may read */
 	UNPARSED_BUSY, /* no scratch buffer */
 	UNPARSED_READ, /* bytes that cannot be read (beyond 64 KiB on old kernels) */
+	UNPARSED_INVALID, /* no message where one had to begin */
+	UNPARSED_UNASKED, /* an answer to nothing that was seen */
 	UNPARSED_HEADERS, /* IP or IPv6 extension headers not followed */
 	UNKNOWN_OWNER,
 	FOLDED,

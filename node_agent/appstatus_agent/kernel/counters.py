@@ -45,6 +45,8 @@ _COUNTERS: tuple[tuple[str, object], ...] = (
     ("unparsed", ("http", "segment")),
     ("unparsed", ("http", "busy")),
     ("unparsed", ("http", "unreadable")),
+    ("unparsed", ("http", "invalid")),
+    ("unparsed", ("http", "unasked")),
     ("unparsed", ("ip", "extension_header")),
     ("unknown_owner", None),
     ("destinations_folded", None),

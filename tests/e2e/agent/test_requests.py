@@ -81,6 +81,11 @@ CASES = [
         {"2xx": 1, "3xx": 1, "4xx": 1, "5xx": 1},
     ),
     Case("unusual but valid status", [C(GET), S(answer(b"", b"299 "))], {"2xx": 1}),
+    Case(
+        "status of no class",
+        [C(GET), S(answer(b"", b"999 Denied")), C(GET), S(answer(b"", b"600 X")), *NEXT],
+        {"2xx": 1, "unknown": 2},
+    ),
     Case("bare LF line ends", [C(GET.replace(b"\r\n", b"\n")), S(OK.replace(b"\r\n", b"\n"))] * 2, {"2xx": 2}),
     Case("method of its own in an orderly stream", [*NEXT, C(GET.replace(b"GET", b"PURGE")), S(OK)], {"2xx": 2}),
     Case("PROXY protocol", [C(b"PROXY TCP4 10.0.0.1 10.0.0.2 51000 80\r\n" + GET), S(OK), *NEXT], {"2xx": 2}),
