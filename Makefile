@@ -71,6 +71,5 @@ soak: venv ## hours of healthy load, churn and repeated faults; appends to a res
 	@$(VENV)/bin/python tests/e2e/soak.py
 
 .PHONY: bench
-bench: venv ## the benchmarks of this machine: agent and operator
+bench: venv ## the node agent's benchmark: cost, loss and latency with and without it
 	$(VENV)/bin/python benchmarks/agent.py
-	$(VENV)/bin/python benchmarks/operator.py
