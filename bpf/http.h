@@ -291,6 +291,8 @@ static __always_inline void request_header_ends(struct conn *conn, struct stream
 	if (!(r->message.flags & MESSAGE_CHUNKED) && !r->message.length)
 		flags |= SLOT_COMPLETE;
 	request_continues(conn, stream, r->now, flags, SLOT_OVERDUE);
+	if (!(flags & SLOT_COMPLETE) && r->at >= r->end && !r->more)
+		stream->flags |= STREAM_WAITS;
 	if (r->message.flags & MESSAGE_CHUNKED) {
 		stream->state = HTTP_CHUNK_SIZE;
 		stream->left = 0;
@@ -303,7 +305,7 @@ static __always_inline void request_header_ends(struct conn *conn, struct stream
 }
 
 static __always_inline void response_header_ends(struct conn *conn, struct stream *stream, struct reading *r,
-						 const struct tuple *tuple)
+						 const struct tuple *tuple, __u64 next)
 {
 	__u16 status = r->message.status;
 	__u32 pending = waiting(conn);
@@ -338,12 +340,16 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 				      since(slot, r->message.first),
 			      r->now, 1);
 	}
+	stream->flags &= ~STREAM_DOUBT;
+	if (!(slot & SLOT_VALID))
+		stream->flags |= STREAM_DOUBT;
 	if (status == 101 || (slot & SLOT_CONNECT && status < 300)) {
 		conn->tunnel = 1;
 		stream->state = STREAM_REST;
 		r->more = 0;
 		r->stop = 1;
-	} else if (slot & SLOT_HEAD || status == 204 || status == 304) {
+	} else if (slot & SLOT_HEAD || status == 204 || status == 304 ||
+		   (!(slot & SLOT_VALID) && r->at + 8 <= r->end && http_response_begins(next, 8))) {
 		next_message(stream, r);
 	} else if (r->message.flags & MESSAGE_CHUNKED) {
 		stream->state = HTTP_CHUNK_SIZE;

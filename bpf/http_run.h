@@ -152,7 +152,7 @@ static __always_inline void http_response_run(struct __sk_buff *skb, struct conn
 	if (r->stop == STOP_ANSWER) {
 		r->stop = 0;
 		r->line = r->at;
-		response_header_ends(conn, stream, r, tuple);
+		response_header_ends(conn, stream, r, tuple, word(scratch, r->at));
 		forget();
 		if (!r->stop && stream->state == STREAM_BODY && r->at < r->end)
 			http_step(conn, stream, r, scratch, false);

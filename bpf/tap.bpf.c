@@ -464,15 +464,16 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 			goto over;
 	}
 	request = conn->requests == egress;
-	/* Answered before its body was sent, and the client has heard it: the body may never come. */
-	if (unlikely(stream->state == STREAM_BODY && turn && request && conn->pushed == conn->popped))
-		stream->state = STREAM_LOST;
-	/* Asked again although by our count the last answer goes on: if a new one begins here, the count was wrong. */
-	if (unlikely((stream->state == STREAM_BODY || stream->state == STREAM_PART) && turn && !request &&
-		     conn->pushed != conn->popped && http_response_begins(first_bytes(skb, packet), 8))) {
-		stream->state = STREAM_LOST;
-		stream->flags |= STREAM_GAP;
+	/* Refused before a byte of its body was sent (100-continue): then the body may never come. Once begun it has to be ended. */
+	if (unlikely(request && stream->flags & STREAM_WAITS)) {
+		stream->flags &= ~STREAM_WAITS;
+		if (turn && !waiting(conn) && conn->stream[!egress].state == STREAM_START && method(first_bytes(skb, packet)))
+			stream->state = STREAM_START;
 	}
+	/* Asked again although the last answer's body, if it had one, goes on: if an answer begins here, it had none. */
+	if (unlikely((stream->state == STREAM_BODY || stream->state == STREAM_PART) && turn && !request &&
+		     stream->flags & STREAM_DOUBT && waiting(conn) && http_response_begins(first_bytes(skb, packet), 8)))
+		stream->state = STREAM_START;
 	if (stream->state == STREAM_REST || conn->tunnel || (stream->state == STREAM_LOST && !turn))
 		goto over;
 	if (stream->state == STREAM_BODY || stream->state == STREAM_PART) {

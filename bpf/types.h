@@ -118,6 +118,8 @@ struct stream {
 #define STREAM_SLOT 1 /* the request being received owns a slot */
 #define STREAM_GAP 2 /* messages may have been missed since the last one understood */
 #define STREAM_SEEN 4 /* seq is valid */
+#define STREAM_WAITS 16 /* the header of a request has ended, and no byte of its body has come */
+#define STREAM_DOUBT 32 /* the answer to a request without slot: a body, or none as to HEAD */
 #define STREAM_MISSED 8 /* bytes were given up since then: an answer may have been among them */
 
 /* States in which no parser needs to run: the tap passes by these bytes without reading them. */

@@ -140,6 +140,43 @@ CASES = [
         [C(post(b"x" * 5000)[:100]), S(answer(b"", b"413 Large")), C(post(b"x" * 5000)[100:])],
         {"4xx": 1},
     ),
+    Case(
+        "upload after an early answer, then the next request",
+        [C(post(b"x" * 5000)[:100]), S(answer(b"", b"413 Large")), C(post(b"x" * 5000)[100:]), *NEXT],
+        {"2xx": 1, "4xx": 1},
+    ),
+    Case(
+        "body that looks like requests after an early answer",
+        [
+            C(post(FAKE_GET * 3)[: -2 * len(FAKE_GET)]),
+            S(CHUNKED + b"3\r\nabc\r\n"),
+            C(FAKE_GET),
+            S(b"0\r\n\r\n"),
+            C(FAKE_GET),
+            *NEXT,
+        ],
+        {"2xx": 2},
+    ),
+    Case(
+        "answer that streams while the upload goes on",
+        [
+            C(post(b"x" * 3000)[:1000]),
+            S(CHUNKED + b"3\r\nabc\r\n"),
+            C(post(b"x" * 3000)[1000:2000]),
+            S(b"3\r\nabc\r\n"),
+            C(post(b"x" * 3000)[2000:]),
+            S(b"0\r\n\r\n"),
+            *NEXT,
+            C(GET),
+            S(FAIL),
+        ],
+        {"2xx": 2, "5xx": 1},
+    ),
+    Case(
+        "refused chunked upload whose body never comes",
+        [C(UPLOAD[:-2] + b"Expect: 100-continue\r\n\r\n"), S(answer(b"", b"417 No")), *NEXT],
+        {"2xx": 1, "4xx": 1},
+    ),
     Case("WebSocket", [C(UPGRADE), S(SWITCH), C(FAKE_GET), S(FAKE), C(FAKE_GET)], {"1xx": 1}, latencies=0),
     Case("upgrade refused", [C(UPGRADE), S(OK), *NEXT], {"2xx": 2}),
     Case("CONNECT tunnel", [C(CONNECT), S(b"HTTP/1.1 200 Established\r\n\r\n"), C(FAKE_GET), S(FAKE)], {"2xx": 1}),
@@ -149,6 +186,17 @@ CASES = [
     Case("pipelined, answered one by one", [C(GET * 3), S(OK), S(FAIL), S(OK)], {"2xx": 2, "5xx": 1}),
     Case("pipelined with bodies", [C(post(b"x" * 40) * 4), S(OK * 4), *NEXT], {"2xx": 5}),
     Case("pipelined deeper than the slots", [C(GET * 20), S(OK * 20), *NEXT], {"2xx": 21}, latencies=5),
+    Case(
+        "HEAD pipelined deeper than the slots",
+        [C(HEAD * 6), S(NONE_BUT_LENGTH * 6), C(GET), S(FAIL)],
+        {"2xx": 6, "5xx": 1},
+        latencies=4,
+    ),
+    Case(
+        "body that looks like an answer while the next request is waiting",
+        [C(GET), S(answer(FAKE * 2)[: -len(FAKE)]), C(GET), S(FAKE), S(OK), *NEXT],
+        {"2xx": 3},
+    ),
     Case("HEAD among pipelined", [C(HEAD + GET), S(NONE_BUT_LENGTH + OK)], {"2xx": 2}),
     Case(
         "count of body bytes gone wrong", [C(GET * 5 + HEAD), S(OK * 5), S(NONE_BUT_LENGTH), *NEXT, *NEXT], {"2xx": 8}, latencies=6
