@@ -386,10 +386,10 @@ class Kernel:
         """Destinations without a series left are given back to their owners' budgets."""
         keys = keys[(keys["folded"] == 0) & (keys["destination_port"] > 0)]
         used: dict[bytes, int] = {}
-        for key in keys:
-            owner = int(key["owner"]) | (_BUDGET_INBOUND if key["direction"] == rows.INBOUND else 0)
-            destination = struct.pack("=Q16sH6x", owner, key["destination"].tobytes(), key["destination_port"])
-            backend = (1 if key["protocol"] else _TCP_BACKEND) if key["actual"].any() else 0
+        for series in keys:
+            whose = int(series["owner"]) | (_BUDGET_INBOUND if series["direction"] == rows.INBOUND else 0)
+            destination = struct.pack("=Q16sH6x", whose, series["destination"].tobytes(), series["destination_port"])
+            backend = (1 if series["protocol"] else _TCP_BACKEND) if series["actual"].any() else 0
             used[destination] = used.get(destination, 0) + backend
         destinations, owners = self._maps["destinations"], self._maps["owners"]
         per_owner: dict[bytes, int] = {}
