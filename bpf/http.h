@@ -154,6 +154,21 @@ static __always_inline bool http_request_begins(__u64 w, __u32 n)
 	return false;
 }
 
+/* On a connection's first bytes: a method that we do not know? Its line's end decides (request_line). */
+static __always_inline bool http_token_begins(__u64 w, __u32 n)
+{
+#pragma unroll
+	for (__u32 i = 0; i < 8; i++) {
+		__u8 c = w >> (8 * i);
+
+		if (i >= n || c == ' ')
+			return i;
+		if (c != '-' && (__u8)(c - 'A') > 25)
+			return false;
+	}
+	return true;
+}
+
 static __always_inline bool http_response_begins(__u64 w, __u32 n)
 {
 	const __u64 version = TEXT('H', 'T', 'T', 'P', '/', '1', '.', 0);
@@ -245,6 +260,14 @@ static __always_inline void status_line(struct conn *conn, struct stream *stream
 	r->message.flags |= MESSAGE_LINE;
 }
 
+/* Where a header's value begins: after the colon, and a space or tab that usually follows. */
+static __always_inline __u32 value_at(const struct scratch *scratch, __u32 at)
+{
+	__u8 c = word(scratch, at);
+
+	return at + (c == ' ' || c == '\t');
+}
+
 /* One complete line, or the first CARRY bytes of a longer one. */
 static __always_inline void header_line(struct conn *conn, struct stream *stream, struct reading *r, const struct scratch *scratch, __u64 w,
 					bool request)
@@ -259,19 +282,22 @@ static __always_inline void header_line(struct conn *conn, struct stream *stream
 			r->message.length = 0;
 			r->at = r->line + 15;
 			stream->state = HTTP_LENGTH;
-		} else if (!request && next == TEXT('t', 'y', 'p', 'e', ':', ' ', 't', 'e') &&
-			   (word(scratch, r->line + 16) | LOWER) == TEXT('x', 't', '/', 'e', 'v', 'e', 'n', 't')) {
-			r->message.flags |= MESSAGE_STREAM;
+		} else if (!request && (next & FIRST(5)) == TEXT('t', 'y', 'p', 'e', ':', 0, 0, 0)) {
+			__u32 at = value_at(scratch, r->line + 13);
+
+			if ((word(scratch, at) | LOWER) == TEXT('t', 'e', 'x', 't', '/', 'e', 'v', 'e') &&
+			    (word(scratch, at + 8) | LOWER) == TEXT('n', 't', '-', 's', 't', 'r', 'e', 'a'))
+				r->message.flags |= MESSAGE_STREAM;
 		}
 	} else if (w == TEXT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
 		next = word(scratch, r->line + 8) | LOWER;
 		if (next == TEXT('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
-		    (word(scratch, r->line + 19) | LOWER) != TEXT('i', 'd', 'e', 'n', 't', 'i', 't', 'y'))
+		    (word(scratch, value_at(scratch, r->line + 18)) | LOWER) != TEXT('i', 'd', 'e', 'n', 't', 'i', 't', 'y'))
 			r->message.flags |= MESSAGE_CHUNKED;
 	} else if (request && conn->requests == 0 && w == TEXT('u', 's', 'e', 'r', '-', 'a', 'g', 'e')) {
 		__u8 peer = 0;
 
-		next = word(scratch, r->line + 12) | LOWER;
+		next = word(scratch, value_at(scratch, r->line + 11)) | LOWER;
 		if ((next == TEXT('k', 'u', 'b', 'e', '-', 'p', 'r', 'o') || next == TEXT('k', 'u', 'b', 'e', '-', 'l', 'i', 'f')) &&
 		    conn->peer & PEER_ON_NODE)
 			peer = PEER_KUBELET;
@@ -421,7 +447,7 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 	if (stream->state == HTTP_LENGTH) {
 		if (digit(c))
 			r->message.length = r->message.length * 10 + (c - '0');
-		if (digit(c) || c == ' ') {
+		if (digit(c) || c == ' ' || c == '\t') {
 			r->at++;
 		} else {
 			stream->state = HTTP_HEAD;

@@ -379,7 +379,7 @@ static __always_inline bool recognise(struct __sk_buff *skb, struct conn *conn, 
 {
 	__u32 n = packet->length > 8 ? 8 : packet->length;
 	__u64 w = first_bytes(skb, packet);
-	bool request = http_request_begins(w, n);
+	bool request = http_request_begins(w, n) || (conn->fresh && http_token_begins(w, n));
 
 	if (!request && !(!conn->fresh && http_response_begins(w, n))) {
 		if (conn->fresh)

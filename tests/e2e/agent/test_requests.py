@@ -88,6 +88,8 @@ CASES = [
     ),
     Case("bare LF line ends", [C(GET.replace(b"\r\n", b"\n")), S(OK.replace(b"\r\n", b"\n"))] * 2, {"2xx": 2}),
     Case("method of its own in an orderly stream", [*NEXT, C(GET.replace(b"GET", b"PURGE")), S(OK)], {"2xx": 2}),
+    Case("unknown method first", [C(GET.replace(b"GET", b"PROPFIND")), S(OK), *NEXT], {"2xx": 2}),
+    Case("short unknown method first", [C(GET.replace(b"GET", b"ACL")), S(OK), *NEXT], {"2xx": 2}),
     Case("PROXY protocol", [C(b"PROXY TCP4 10.0.0.1 10.0.0.2 51000 80\r\n" + GET), S(OK), *NEXT], {"2xx": 2}),
     Case("PROXY line on its own", [C(b"PROXY TCP4 10.0.0.1 10.0.0.2 51000 80\r\n"), *NEXT], {"2xx": 1}),
     Case("empty line before a request", [*NEXT, C(b"\r\n" + GET), S(OK)], {"2xx": 2}),
@@ -182,6 +184,22 @@ CASES = [
     Case("CONNECT tunnel", [C(CONNECT), S(b"HTTP/1.1 200 Established\r\n\r\n"), C(FAKE_GET), S(FAKE)], {"2xx": 1}),
     Case("CONNECT refused", [C(CONNECT), S(answer(b"no", b"403 No")), *NEXT], {"2xx": 1, "4xx": 1}),
     Case("server-sent events", [C(GET), S(SSE), S(b"3\r\nabc\r\n")], {"2xx": 1}, latencies=0),
+    Case(
+        "server-sent events, no space after the colon",
+        [C(GET), S(SSE.replace(b": ", b":")), S(b"3\r\nabc\r\n")],
+        {"2xx": 1},
+        latencies=0,
+    ),
+    Case(
+        "tab after the colon",
+        [C(post(b"abcde").replace(b": ", b":\t")), S(OK.replace(b": ", b":")), C(GET), S(FAIL)],
+        {"2xx": 1, "5xx": 1},
+    ),
+    Case(
+        "chunks, no space after the colon",
+        [C(UPLOAD.replace(b": ", b":") + chunked(FAKE_GET)), S(CHUNKED.replace(b": ", b":\t") + chunked(b"abc")), *NEXT],
+        {"2xx": 2},
+    ),
     # pipelining
     Case("pipelined, answered one by one", [C(GET * 3), S(OK), S(FAIL), S(OK)], {"2xx": 2, "5xx": 1}),
     Case("pipelined with bodies", [C(post(b"x" * 40) * 4), S(OK * 4), *NEXT], {"2xx": 5}),
@@ -232,6 +250,7 @@ CASES = [
     Case("another protocol", [C(b"*1\r\n$4\r\nPING\r\n"), S(b"+PONG\r\n"), C(FAKE_GET), S(FAKE)], {}),
     Case("server speaks first", [S(b"220 mail ESMTP\r\n"), C(FAKE_GET), S(FAKE)], {}),
     Case("command that begins like a method", [C(b"GET key\r\n"), S(b"$3\r\nabc\r\n"), C(FAKE_GET), S(FAKE)], {}),
+    Case("text commands in capitals", [C(b"SET key value\r\n"), S(b"+OK\r\n"), C(FAKE_GET), S(FAKE)], {}),
     Case("RTSP", [C(b"OPTIONS rtsp://x RTSP/1.0\r\nCSeq: 1\r\n\r\n"), S(b"RTSP/1.0 200 OK\r\n\r\n")], {}),
     Case("HTTP/2 preface", [C(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), S(b"\0\0\0\4\0\0\0\0\0")], {}),
 ]
@@ -332,11 +351,13 @@ def test_byte_by_byte(kernel, owners, kind):
     check(kernel, owners, Case(f"{kind} byte by byte", [C(request), S(response)], {status: 2}))
 
 
+@pytest.mark.parametrize("method", [b"GET", b"PROPFIND"])
 @pytest.mark.parametrize("cut", range(1, 12))
-def test_new_connection_cut_early(kernel, owners, cut):
+def test_new_connection_cut_early(kernel, owners, cut, method):
     """The protocol of a connection is found although its first segment is shorter than a method."""
     talk = Talk(owners).open()
-    steps = [C(GET[:cut]), C(GET[cut:]), S(OK[:cut]), S(OK[cut:]), C(GET), S(OK)]
+    first = GET.replace(b"GET", method)
+    steps = [C(first[:cut]), C(first[cut:]), S(OK[:cut]), S(OK[cut:]), C(GET), S(OK)]
     play(talk, steps)
     talk.close()
     check(kernel, owners, Case(f"cut at {cut}", steps, {"2xx": 2}))
