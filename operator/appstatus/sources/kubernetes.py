@@ -1,5 +1,6 @@
 """Kubernetes facts in: caches that watch events (or one listing) fill, and a consistent snapshot of them for each cycle."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from appstatus.kube import ApiError, Kube, path
 from appstatus.model.facts import Change, Facts, PodFact, WorkloadFact
 from appstatus.sources import kubefacts
 from appstatus.sources.kubefacts import Owner, Pod, Slice, Workload
+
+log = logging.getLogger(__name__)
 
 Raw = dict[str, Any]
 
@@ -89,10 +92,10 @@ class Cache:
         self._objects: dict[str, dict[tuple[str, str], Entry]] = {plural: {} for plural in self.resources}
         self._changes: dict[AppKey, list[Change]] = {}
         self.gone: deque[tuple[str, str, str]] = deque(maxlen=10_000)  # (plural, namespace, name) deleted, for whoever wrote them
-        self.unreadable: dict[str, str] = {}  # "plural namespace/name" -> why, for the log and the metrics
+        self.unreadable: dict[tuple[str, str, str], str] = {}  # (plural, namespace, name) -> why, while it is so
 
     def put(self, plural: str, raw: Raw) -> None:
-        """Takes an object in. One that cannot be read is remembered in ``unreadable`` and leaves its last good state."""
+        """Takes an object in. One that cannot be read is logged once, named in ``unreadable``, and leaves its last good state."""
         metadata = raw["metadata"]
         key = (metadata.get("namespace") or "", metadata["name"])
         resource = self.resources[plural]
@@ -101,7 +104,7 @@ class Cache:
         try:
             value = resource.parse(raw)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            self.unreadable[f"{plural} {key[0]}/{key[1]}"] = f"{type(error).__name__}: {error}"
+            self._complain((plural, *key), f"{type(error).__name__}: {error}")
             return
         version = _version(metadata)
         with self._lock:
@@ -110,8 +113,13 @@ class Cache:
             if old is not None and version < old.version:
                 return
             objects[key] = Entry(metadata["uid"], version, value)
-            if old is not None and old.uid == metadata["uid"] and isinstance(value, Workload):
-                self._note(old.value, value)
+            if self.unreadable.pop((plural, *key), None) is not None:
+                log.info("%s %s/%s can be read again", plural, *key)
+            if old is not None and isinstance(value, Workload):
+                if old.uid == metadata["uid"]:
+                    self._note(old.value, value)
+                else:
+                    self._changes.pop(old.value.fact.key, None)  # another object with the same name
 
     def drop(self, plural: str, raw: Raw) -> None:
         """Forgets a deleted object, unless another one has taken its name since."""
@@ -119,9 +127,10 @@ class Cache:
         key = (metadata.get("namespace") or "", metadata["name"])
         with self._lock:
             old = self._objects[plural].get(key)
-            if old is not None and old.uid == metadata["uid"]:
-                del self._objects[plural][key]
-                self.gone.append((plural, *key))
+            if old is None:
+                self.unreadable.pop((plural, *key), None)
+            elif old.uid == metadata["uid"]:
+                self._forget(plural, key)
 
     def values(self, plural: str) -> list[Any]:
         with self._lock:
@@ -143,16 +152,21 @@ class Cache:
         """
         with self._lock:
             before = {key: entry.uid for key, entry in self._objects[plural].items()}
-        if not before:
+            never_read = [key for key in self.unreadable if key[0] == plural and key[1:] not in before]
+        if not before and not never_read:
             return 0
-        alive = {raw["metadata"]["uid"] for raw in kube.list(self.resources[plural].path, metadata_only=True)}
+        listed = [raw["metadata"] for raw in kube.list(self.resources[plural].path, metadata_only=True)]
+        alive = {metadata["uid"] for metadata in listed}
+        names = {(plural, metadata.get("namespace") or "", metadata["name"]) for metadata in listed}
         gone = {key: uid for key, uid in before.items() if uid not in alive}
         with self._lock:
             for key, uid in gone.items():
                 entry = self._objects[plural].get(key)
                 if entry is not None and entry.uid == uid:
-                    del self._objects[plural][key]
-                    self.gone.append((plural, *key))
+                    self._forget(plural, key)
+            for which in never_read:
+                if which not in names:
+                    self.unreadable.pop(which, None)
         return len(gone)
 
     def snapshot(self) -> Facts:
@@ -161,6 +175,22 @@ class Cache:
             held = {plural: [entry.value for entry in objects.values()] for plural, objects in self._objects.items()}
             noted = {key: list(changes) for key, changes in self._changes.items()}
         return _facts(held, noted)
+
+    def _complain(self, which: tuple[str, str, str], why: str) -> None:
+        """A watch repeats an object at each of its changes, which are not news about why it cannot be read."""
+        with self._lock:
+            known = which in self.unreadable
+            self.unreadable[which] = why
+        if not known:
+            log.error("%s %s/%s cannot be read, its last good state (if there is one) stays: %s", *which, why)
+
+    def _forget(self, plural: str, key: tuple[str, str]) -> None:
+        """All that is kept about a deleted object. The lock is held."""
+        value = self._objects[plural].pop(key).value
+        if isinstance(value, Workload):
+            self._changes.pop(value.fact.key, None)
+        self.unreadable.pop((plural, *key), None)
+        self.gone.append((plural, *key))
 
     def _note(self, old: Workload, new: Workload) -> None:
         """Remembers that a workload was changed. Replicas of a Deployment's ReplicaSets follow the Deployment: noted there."""

@@ -222,7 +222,47 @@ def test_an_object_that_cannot_be_read_is_remembered_and_leaves_the_last_good_st
     broken["spec"]["replicas"] = "many"
     cache.put("deployments", broken)
     assert cache.snapshot().workloads[AppKey("shop", "Deployment", "web")].desired == 5
-    assert "deployments shop/web" in cache.unreadable
+    assert ("deployments", "shop", "web") in cache.unreadable
+
+
+def test_an_unreadable_object_is_logged_once_and_cleared_when_it_is_repaired(cache, caplog):
+    caplog.set_level("INFO")
+    for version in ("1", "2", "3"):
+        broken = workload("web", version=version)
+        broken["spec"]["replicas"] = "many"
+        cache.put("deployments", broken)
+    (complaint,) = caplog.records
+    assert complaint.levelname == "ERROR" and "deployments shop/web" in complaint.getMessage()
+    cache.put("deployments", workload("web", version="4"))
+    assert not cache.unreadable and "can be read again" in caplog.records[-1].getMessage()
+
+
+@pytest.mark.parametrize("notice", ["drop", "sweep"])
+@pytest.mark.parametrize("once_good", [True, False])
+def test_an_unreadable_object_that_is_deleted_is_no_longer_unreadable(cache, notice, once_good):
+    if once_good:
+        cache.put("deployments", workload("web"))
+    broken = workload("web", version="2")
+    broken["spec"]["replicas"] = "many"
+    cache.put("deployments", broken)
+    if notice == "drop":
+        cache.drop("deployments", broken)
+    else:
+        cache.sweep(Listing(), "deployments")
+    assert not cache.unreadable
+
+
+@pytest.mark.parametrize("notice", ["drop", "sweep", "none"])
+def test_a_workload_created_anew_does_not_inherit_the_changes_of_its_namesake(cache, notice):
+    cache.put("deployments", workload("web", uid="one"))
+    cache.put("deployments", workload("web", uid="one", replicas=3, version="2"))
+    assert cache.snapshot().workloads[AppKey("shop", "Deployment", "web")].changes
+    if notice == "drop":
+        cache.drop("deployments", workload("web", uid="one", version="3"))
+    elif notice == "sweep":
+        cache.sweep(Listing(), "deployments")
+    cache.put("deployments", workload("web", uid="two", version="4"))
+    assert not cache.snapshot().workloads[AppKey("shop", "Deployment", "web")].changes
 
 
 class Listing:
