@@ -1,10 +1,11 @@
 """Writes status documents: server-side apply, only what changed, at a bounded pace.
 
 Two ways in: ``submit`` for what may wait its turn, ``write_now`` for the state of an incident, which must be stored before its
-Event is posted and carries the resourceVersion it is based on, so that a replica that no longer leads cannot overwrite its
-successor.
+Event is posted. Both carry the resourceVersion that they are based on as soon as one is known: a replica that was frozen just
+before it sent and no longer leads cannot overwrite its successor.
 """
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Iterable
@@ -91,11 +92,16 @@ class StatusWriter:
             if self._writer.clock() >= deadline:
                 break
             try:
-                self._store(document, deadline, based=False)
+                self._store(document, deadline)
             except (OutOfTime, NotLeading) as error:
                 log.warning("%d status documents wait: %s", len(self._pending), error or "this replica does not lead")
                 break
             except ApiError as error:
+                if error.status == 409:
+                    # Once only: what changed it may change it again. The next cycle writes it, with what it knows by then.
+                    with contextlib.suppress(OutOfTime):
+                        self._read_again(document.key)
+                    continue
                 self._refused(document, error)
             else:
                 written += 1
@@ -108,7 +114,18 @@ class StatusWriter:
         known = self._known.get(document.key)
         if known is not None and known.digest == digest(document):
             return
-        self._store(document, deadline, based=True)
+        while True:
+            try:
+                self._store(document, deadline)
+                return
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+            if self._writer.clock() >= deadline:
+                raise OutOfTime(f"{document.key} keeps changing")
+            # It may have been our own write whose answer was lost: then all is done.
+            if self._read_again(document.key) == document.status:
+                return
 
     def learn(self, key: Key, resource_version: str) -> None:
         """The version of an object as listed: later incident writes are based on it."""
@@ -136,7 +153,8 @@ class StatusWriter:
         self._known.pop(key, None)
         return True
 
-    def _store(self, document: Document, deadline: float, *, based: bool) -> None:
+    def _store(self, document: Document, deadline: float) -> None:
+        """One write, based on the version that is known. Raises ApiError (409: it has changed since), OutOfTime, NotLeading."""
         key = document.key
         head = {"apiVersion": f"{GROUP}/{VERSION}", "kind": KINDS[key.plural]}
         name = {"name": key.name, **({"namespace": key.namespace} if key.namespace else {})}
@@ -145,42 +163,32 @@ class StatusWriter:
             # Server-side apply of the object itself creates it or finds it there.
             answer = self._writer.apply(own_path(*key), {**head, "metadata": {**name, **document.metadata}}, deadline)
             known = self._known[key] = _Known(resource_version=answer["metadata"]["resourceVersion"])
-        body: dict[str, Any] = {**head, "metadata": dict(name), "status": document.status}
-        while True:
-            if based and known is not None and known.resource_version:
-                body["metadata"]["resourceVersion"] = known.resource_version
-            try:
-                answer = self._writer.apply(own_path(*key, "status"), body, deadline)
-            except ApiError as error:
-                if error.status == 404 and document.metadata is not None and known is not None:
-                    # Somebody deleted it: create it anew, with the same status.
-                    self._known.pop(key, None)
-                    self._store(document, deadline, based=based)
-                    return
-                if error.status != 409 or not based:
-                    raise
-                known = self._after_conflict(key, body, deadline)
-                if known is None:
-                    return
-                continue
-            self._known[key] = _Known(digest(document), answer["metadata"]["resourceVersion"])
-            return
+        based = {"resourceVersion": known.resource_version} if known is not None and known.resource_version else {}
+        body = {**head, "metadata": {**name, **based}, "status": document.status}
+        try:
+            answer = self._writer.apply(own_path(*key, "status"), body, deadline)
+        except ApiError as error:
+            if error.status == 404 and document.metadata is not None and known is not None:
+                # Somebody deleted it: create it anew, with the same status.
+                self._known.pop(key, None)
+                self._store(document, deadline)
+                return
+            raise
+        self._known[key] = _Known(digest(document), answer["metadata"]["resourceVersion"])
 
-    def _after_conflict(self, key: Key, body: dict[str, Any], deadline: float) -> _Known | None:
-        """Somebody wrote since we read. It may have been our own write whose answer was lost: then all is done (None)."""
-        if self._writer.clock() >= deadline:
-            raise OutOfTime(f"{key} keeps changing")
+    def _read_again(self, key: Key) -> Any:
+        """After a conflict: learns the version that is stored now and returns the status that is. Raises OutOfTime."""
         try:
             stored = self._writer.kube.request("GET", own_path(*key), timeout=5.0)
+        except ApiError as error:
+            log.info("%s was changed by somebody else and cannot be read: %s", key, error)
+            self._known.pop(key, None)
+            return None
         except Unreachable as error:
             raise OutOfTime(str(error)) from error
-        version = stored["metadata"]["resourceVersion"]
-        if stored.get("status") == body["status"]:
-            self._known[key] = _Known(resource_version=version)
-            return None
         log.info("%s was changed by somebody else and is written again", key)
-        known = self._known[key] = _Known(resource_version=version)
-        return known
+        self.learn(key, stored["metadata"]["resourceVersion"])
+        return stored.get("status")
 
     def _refused(self, document: Document, error: ApiError) -> None:
         """Logged once per document: the next try comes when its content changes."""

@@ -180,6 +180,28 @@ def test_an_incident_write_is_based_on_the_version_last_seen(statuses, api):
     assert api.objects[where]["status"] == {"health": "Violated"}
 
 
+def test_a_status_that_somebody_changed_waits_for_the_next_cycle_without_a_storm(statuses, api):
+    statuses.submit([slo(state="Met")])
+    statuses.flush(100)
+    where = "/apis/appstatus.dev/v1alpha1/namespaces/shop/slos/checkout"
+    api.version += 1
+    api.objects[where] = {"metadata": {"resourceVersion": str(api.version)}, "status": {"state": "by a successor"}}
+    before = len(api.requests)
+    statuses.submit([slo(state="FastBurn")])
+    assert statuses.flush(200) == 0 and api.objects[where]["status"] == {"state": "by a successor"}
+    assert [method for method, _ in api.requests[before:]] == ["PATCH", "GET"] and len(statuses) == 1
+    statuses.submit([slo(state="FastBurn")])
+    assert statuses.flush(300) == 1 and api.objects[where]["status"] == {"state": "FastBurn"}
+
+
+def test_a_conflict_that_cannot_be_read_again_keeps_the_others_going(statuses, api):
+    statuses.submit([slo(state="Met")])
+    statuses.flush(100)
+    api.trouble = [("before", ApiError(409, "Conflict", "")), ("before", Unreachable("reset"))]
+    statuses.submit([Document(SLO, {"state": "FastBurn"}, urgent=1), app(health="Healthy")])
+    assert statuses.flush(200) == 1 and len(statuses) == 1
+
+
 def test_a_deleted_appstatus_is_made_anew(statuses, api):
     statuses.write_now(app(health="Healthy"), 100)
     api.objects.clear()
@@ -195,7 +217,10 @@ def test_what_somebody_deleted_or_changed_is_written_again(statuses, api):
     statuses.seen(APP, str(api.version))
     statuses.submit([app(health="Healthy")])
     assert statuses.flush(200) == 0
-    statuses.seen(APP, str(api.version + 5))
+    api.version += 5
+    where = "/apis/appstatus.dev/v1alpha1/namespaces/shop/appstatuses/checkout.deployment"
+    api.objects[where] = {"metadata": {"resourceVersion": str(api.version)}, "status": {"health": "by somebody else"}}
+    statuses.seen(APP, str(api.version))
     statuses.submit([app(health="Healthy")])
     assert statuses.flush(300) == 1
     statuses.seen(APP, None)
