@@ -32,7 +32,8 @@ Status = dict[str, Any]
 
 @dataclass(slots=True)
 class Cycle:
-    """judgements by Project; problems: by Project, why its Prometheus cannot be asked; refusals: promql objectives that cannot be
+    """judgements by Project; problems: by Project, why its Prometheus cannot be asked; notes: by Project, why it is asked with
+    credentials that may be old; refusals: promql objectives that cannot be
     evaluated, with reason and message; parts: incidents as they stand now; health: of every judged application."""
 
     now: float
@@ -40,6 +41,7 @@ class Cycle:
     policy: Policy
     judgements: dict[str, Judgement] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     refusals: dict[tuple[AppKey, str], tuple[str, str]] = field(default_factory=dict)
     health: dict[AppKey, str] = field(default_factory=dict)
 
@@ -197,7 +199,10 @@ class Documents:
         judgement = cycle.judgements.get(meta.name)
         if judgement is not None:
             world = judgement.world
-            found.append(conditions.prometheus_reachable(_unreachable(world)))
+            reachable = conditions.prometheus_reachable(_unreachable(world))
+            if meta.name in cycle.notes:
+                reachable = replace(reachable, message=f"{reachable.message}; {cycle.notes[meta.name]}"[:1024])
+            found.append(reachable)
             found.append(conditions.data_available(world.newest, cycle.now, max(STALE_SECONDS, STALE_STEPS * world.step)))
             if world.missing and not _unreachable(world):
                 found[-1] = _partly(world)

@@ -111,9 +111,9 @@ class Engine:
     def _judge(self, facts: Facts, configured: Configured, scope: Scope, now: float, leading: bool, stages: _Stages) -> Cycle:
         accepted = [verdict.project for verdict in scope.projects.values() if verdict.accepted]
         self.step = min((project.prometheus.step for project in accepted), default=None)
-        stores, problems = self._stores.assign(accepted, now)
+        assigned = self._stores.assign(accepted, now)
         worlds = []
-        for store in stores:
+        for store in assigned.stores:
             with stages.time("metrics"):
                 metrics = store.prometheus.update(now)
             for query in metrics.failed:
@@ -126,7 +126,7 @@ class Engine:
             for _, world in worlds:
                 workloads |= {key: app for key, app in world.applications.items() if app.ref is not None or key.kind == CUSTOM}
             policy = resolve(scope, configured.slos, configured.overrides, workloads.values(), now)
-        found = Cycle(now, facts, policy, problems=problems)
+        found = Cycle(now, facts, policy, problems=assigned.problems, notes=assigned.notes)
         with stages.time("judgement"):
             for store, world in worlds:
                 apps = _members(store, policy)
@@ -188,15 +188,15 @@ class Engine:
         if not leading:
             self._incidents.remember(outcome)
             return "not leading now: nothing written"
-        self._notice_others()
+        self._notice_others(stored)
         posted = self._incidents.settle(outcome, documents, deadline)
         agents = self._agent.run(found.policy.projects.values(), found.facts, deadline)
-        made = [self._appstatus(documents, app) for app in sorted({*found.policy.apps, *self._incidents.parts})]
+        made = [self._made(app, documents.appstatus, app) for app in sorted({*found.policy.apps, *self._incidents.parts})]
         self._incidents.forget_done()
-        made += [documents.slo(key) for key in found.policy.slos]
-        made += [documents.override(key) for key in found.policy.overrides]
+        made += [self._made(f"SLO {key[0]}/{key[1]}", documents.slo, key) for key in found.policy.slos]
+        made += [self._made(f"InspectionOverride {key[0]}/{key[1]}", documents.override, key) for key in found.policy.overrides]
         made += [
-            documents.project(verdict, agents.conditions[name], agents.counts.get(name, ""))
+            self._made(f"Project {name}", documents.project, verdict, agents.conditions[name], agents.counts.get(name, ""))
             for name, verdict in found.policy.projects.items()
         ]
         self._statuses.submit(document for document in made if document is not None)
@@ -205,11 +205,11 @@ class Engine:
         waiting = f" ({len(self._statuses)} wait)" if len(self._statuses) else ""
         return f"wrote {written} statuses{waiting}, deleted {deleted}, posted {posted} Events"
 
-    def _appstatus(self, documents: Documents, app: AppKey) -> Document | None:
+    def _made(self, what: object, make: Callable[..., Document | None], *about: Any) -> Document | None:
         try:
-            return documents.appstatus(app)
-        except Exception:  # one application that cannot be told must not keep the others from being told
-            log.exception("The status of %s could not be made", app)
+            return make(*about)
+        except Exception:  # one object that cannot be told must not keep the others from being told
+            log.exception("The status of %s could not be made", what)
             self._metrics.failures.inc()
             return None
 
@@ -250,13 +250,16 @@ class Engine:
                 log.info("The open incident %s of %s was found by its Events", part.incident_id, app)
                 self._incidents.parts[app] = part
 
-    def _notice_others(self) -> None:
+    def _notice_others(self, stored: dict[str, Any]) -> None:
         """Somebody else changed or deleted what this operator wrote: it is written again, and Events are asked before another."""
         while self._cache.gone:
             plural, namespace, name = self._cache.gone.popleft()
             self._statuses.seen(Key(plural, namespace, name), None)
         for written in self._cache.values("appstatuses"):
             self._statuses.seen(Key("appstatuses", written.namespace, written.name), written.resource_version)
+        for plural, objects in stored.items():
+            for key, raw in objects.items():
+                self._statuses.seen(Key(plural, *key), raw["metadata"].get("resourceVersion", ""))
 
     def _delete_gone(self, found: Cycle, deadline: float) -> int:
         """AppStatus objects whose application is no longer judged. Never on the strength of a single cycle."""

@@ -52,6 +52,11 @@ class Store:
         ledger = Ledger(step, now)
         return cls(prometheus, promql, ledger, Backfill(prometheus, promql, ledger))
 
+    def reconnect(self, endpoint: Endpoint) -> None:
+        """Other credentials for the same data: what has been read and counted stays."""
+        self.prometheus.connection.use(endpoint)
+        self.promql.reconnect(endpoint)
+
     def close(self) -> None:
         self.backfill.close()
         self.promql.close()
@@ -68,6 +73,16 @@ class Store:
         if self.prometheus.filled and not world.missing:
             self.backfill.tick(objectives, world, build)
         return problems
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """stores in use, each with its Projects; problems: the Projects that have none, and why; notes: the Projects whose credentials
+    cannot be read at present, so that the last ones stay in use, and why."""
+
+    stores: list[Store]
+    problems: dict[str, str]
+    notes: dict[str, str]
 
 
 class Stores:
@@ -91,39 +106,55 @@ class Stores:
     def open(self) -> list[Store]:
         return list(self._stores.values())
 
-    def assign(self, projects: Iterable[Project], now: float) -> tuple[list[Store], dict[str, str]]:
-        """The stores in use, each with its Projects, and the Projects that have none: name -> why."""
+    def assign(self, projects: Iterable[Project], now: float) -> Assigned:
         wanted: dict[tuple[Endpoint, float], list[Project]] = {}
         problems: dict[str, str] = {}
+        notes: dict[str, str] = {}
         for project in projects:
             try:
-                endpoint = self._endpoint(project)
+                endpoint, note = self._endpoint(project)
             except NoEndpoint as error:
                 problems[project.meta.name] = str(error)
                 continue
+            if note:
+                notes[project.meta.name] = note
             wanted.setdefault((endpoint, project.prometheus.step), []).append(project)
         for key in [key for key in self._stores if key not in wanted]:
-            self._stores.pop(key).close()
+            self._retire(key, wanted)
         for key, members in wanted.items():
             if key not in self._stores:
                 self._stores[key] = self._opener(*key, now)
             self._stores[key].projects = members
-        return [self._stores[key] for key in wanted], problems
+        return Assigned([self._stores[key] for key in wanted], problems, notes)
 
-    def _endpoint(self, project: Project) -> Endpoint:
+    def _retire(self, key: tuple[Endpoint, float], wanted: dict[tuple[Endpoint, float], list[Project]]) -> None:
+        """A store that nobody names any more is closed, unless its Projects only changed their credentials."""
+        store = self._stores.pop(key)
+        names = {project.meta.name for project in store.projects}
+        for heir, members in wanted.items():
+            if heir not in self._stores and _same_data(key, heir) and names & {project.meta.name for project in members}:
+                store.reconnect(heir[0])
+                self._stores[heir] = store
+                return
+        store.close()
+
+    def _endpoint(self, project: Project) -> tuple[Endpoint, str]:
+        """The endpoint, and why it is the last known one if its Secrets cannot be read now. Raises NoEndpoint."""
         spec, name = project.prometheus, project.meta.name
         known = self._endpoints.get(name)
         now = time.monotonic()
         if known is not None and known[0] == spec and now - known[2] < REFRESH:
-            return known[1]
+            return known[1], ""
         try:
             endpoint = self._connect(spec, name)
-        except Unreachable as error:
+        except NoEndpoint as error:
             if known is not None and known[0] == spec:
-                return known[1]  # the API server is away, not the Secret
-            raise NoEndpoint(f"the Secret could not be read: {error}") from error
+                # Whatever the reason, the books are worth more than the certainty that the credentials still hold: if they do
+                # not, Prometheus refuses them.
+                return known[1], f"the last credentials stay in use: {error}"
+            raise
         self._endpoints[name] = (spec, endpoint, now)
-        return endpoint
+        return endpoint, ""
 
     def _connect(self, spec: PrometheusSpec, project: str) -> Endpoint:
         auth = self._secret(spec.auth_secret) if spec.auth_secret else {}
@@ -151,6 +182,8 @@ class Stores:
         except ApiError as error:
             what = "does not exist" if error.status == 404 else f"cannot be read: {error.message}"
             raise NoEndpoint(f"Secret {self._namespace}/{name} {what}") from error
+        except Unreachable as error:
+            raise NoEndpoint(f"Secret {self._namespace}/{name} could not be read: {error}") from error
         return {key: b64decode(value).decode(errors="replace") for key, value in (raw.get("data") or {}).items()}
 
     def _file(self, project: str, name: str, content: str) -> str:
@@ -162,6 +195,11 @@ class Stores:
             target.touch(mode=0o600)
             target.write_text(content)
         return str(target)
+
+
+def _same_data(one: tuple[Endpoint, float], other: tuple[Endpoint, float]) -> bool:
+    """Headers may name a tenant, whose data is another's."""
+    return (one[0].url, one[0].headers, one[1]) == (other[0].url, other[0].headers, other[1])
 
 
 def _events(parts: list[Rates], times: F64, step: float) -> Events:

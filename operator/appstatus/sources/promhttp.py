@@ -53,6 +53,15 @@ class Connection:
     """Thread-safe as far as ``requests.Session`` is: one session per operator and endpoint, a few requests at a time."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        self._open(endpoint)
+
+    def use(self, endpoint: Endpoint) -> None:
+        """From the next query on, other credentials."""
+        former = self._connect
+        self._open(endpoint)
+        former.close()
+
+    def _open(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         session = requests.Session()
         session.verify = (endpoint.ca or True) if endpoint.verify else False

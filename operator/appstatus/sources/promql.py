@@ -62,6 +62,9 @@ class PromQL:
         self._closed = True
         self._wake.set()
 
+    def reconnect(self, endpoint: Endpoint) -> None:
+        self._connection.use(endpoint)
+
     def want(self, objectives: Iterable[Objective], now: float) -> None:
         """The promql objectives that are evaluated at present."""
         wanted = {(objective.app, objective.id): objective for objective in objectives if objective.indicator == "promql"}

@@ -9,7 +9,8 @@ from appstatus.api.names import AppKey
 from appstatus.api.project import parse_project
 from appstatus.config import BadSetting, from_environment
 from appstatus.kube import ApiError, Unreachable, own_path, path
-from appstatus.stores import Stores
+from appstatus.sources.promhttp import Endpoint
+from appstatus.stores import Store, Stores
 
 
 def test_defaults():
@@ -108,6 +109,9 @@ class Opened:
     def __init__(self, endpoint, step, now):
         self.endpoint, self.closed, self.projects = endpoint, False, []
 
+    def reconnect(self, endpoint):
+        self.endpoint = endpoint
+
     def close(self):
         self.closed = True
 
@@ -116,7 +120,9 @@ class Opened:
 def assign():
     def run(kube, *projects):
         stores = Stores(kube, "appstatus", opener=Opened)
-        return stores.assign(projects, 0.0)
+        found = stores.assign(projects, 0.0)
+        assert not found.notes
+        return found.stores, found.problems
 
     return run
 
@@ -151,14 +157,66 @@ def test_projects_with_the_same_prometheus_share_it(assign):
 
 def test_a_project_that_goes_takes_its_store_along():
     stores = Stores(Secrets(), "appstatus", opener=Opened)
-    (store,), _ = stores.assign([project()], 0.0)
-    assert stores.assign([], 0.0) == ([], {}) and store.closed
+    (store,) = stores.assign([project()], 0.0).stores
+    assert not stores.assign([], 0.0).stores and store.closed
 
 
-def test_a_secret_that_cannot_be_read_for_a_while_changes_nothing(monkeypatch):
+SECURED = {"auth": {"secretRef": {"name": "login"}}}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unreachable("no route"),
+        ApiError(503, "ServiceUnavailable", "etcd has no leader"),
+        ApiError(429, "TooManyRequests", "too many requests"),
+        ApiError(404, "NotFound", ""),
+        ApiError(403, "Forbidden", "secrets is forbidden"),
+    ],
+)
+def test_a_secret_that_cannot_be_read_any_more_keeps_the_store_and_is_told(monkeypatch, error):
     kube = Secrets(login={"token": "t"})
     stores = Stores(kube, "appstatus", opener=Opened)
-    first, _ = stores.assign([project(auth={"secretRef": {"name": "login"}})], 0.0)
+    (first,) = stores.assign([project(**SECURED)], 0.0).stores
     monkeypatch.setattr("appstatus.stores.REFRESH", 0.0)
-    kube.error = Unreachable("no route")
-    assert stores.assign([project(auth={"secretRef": {"name": "login"}})], 0.0) == (first, {})
+    kube.error = error
+    found = stores.assign([project(**SECURED)], 15.0)
+    assert found.stores == [first] and not first.closed and first.endpoint.bearer == "t" and not found.problems
+    assert "last credentials" in found.notes["default"] and "appstatus/login" in found.notes["default"]
+    kube.error = None
+    assert not stores.assign([project(**SECURED)], 30.0).notes
+
+
+@pytest.mark.parametrize("error", [Unreachable("no route"), ApiError(503, "ServiceUnavailable", "")])
+def test_credentials_that_were_never_read_are_a_problem(error):
+    kube = Secrets(login={"token": "t"})
+    kube.error = error
+    found = Stores(kube, "appstatus", opener=Opened).assign([project(**SECURED)], 0.0)
+    assert not found.stores and "appstatus/login" in found.problems["default"]
+
+
+def test_rotated_credentials_keep_the_store_with_all_it_has_counted(monkeypatch):
+    kube = Secrets(login={"token": "old"})
+    stores = Stores(kube, "appstatus", opener=Opened)
+    (first,) = stores.assign([project(**SECURED)], 0.0).stores
+    monkeypatch.setattr("appstatus.stores.REFRESH", 0.0)
+    kube.secrets["login"] = {"token": "new"}
+    assert stores.assign([project(**SECURED)], 15.0).stores == [first]
+    assert first.endpoint.bearer == "new" and not first.closed
+
+
+def test_another_address_or_tenant_is_another_store():
+    stores = Stores(Secrets(), "appstatus", opener=Opened)
+    (first,) = stores.assign([project()], 0.0).stores
+    (second,) = stores.assign([project(headers={"X-Scope-OrgID": "other"})], 15.0).stores
+    assert first.closed and not second.closed
+    (third,) = stores.assign([project(url="http://other:9090")], 30.0).stores
+    assert second.closed and not third.closed
+
+
+def test_a_real_store_goes_on_with_other_credentials():
+    store = Store.open(Endpoint("http://127.0.0.1:9", bearer="old"), 15.0, 0.0)
+    ledger, prometheus = store.ledger, store.prometheus
+    store.reconnect(Endpoint("http://127.0.0.1:9", bearer="new"))
+    assert store.ledger is ledger and store.prometheus is prometheus and prometheus.connection.endpoint.bearer == "new"
+    store.close()
