@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import orjson
 import urllib3
 from kubernetes import client, config
+from yaml import YAMLError
 
 from appstatus.api.names import GROUP, VERSION
 
@@ -71,6 +72,8 @@ class Kube:
                     config.load_kube_config(client_configuration=configuration)
         except (config.ConfigException, OSError) as error:
             raise NoCluster(str(error)) from error
+        except (TypeError, ValueError, KeyError, AttributeError, YAMLError) as error:  # of a file that is no kubeconfig
+            raise NoCluster(f"{kubeconfig or 'the kubeconfig'} is not a kubeconfig: {error}") from error
         return cls(configuration)
 
     def request(

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.bpf
 
-TESTS = ("test_requests.py", "test_requests_traps.py", "test_requests_keys.py", "test_tcp.py", "test_refusals.py")
+TESTS = ("test_requests.py", "test_requests_traps.py", "test_requests_keys.py", "test_tcp.py", "test_start.py", "test_refusals.py")
 
 
 @pytest.mark.timeout(1200)
