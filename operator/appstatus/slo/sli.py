@@ -1,8 +1,9 @@
 """What counts: an application's traffic as good and total events per step.
 
 A request counts once. Answers are counted where they are given (``Application.served``); requests that never got one where they
-are asked for, at the clients, so that zero endpoints, a crash loop or a dead node show as failure and not as silence. Peers outside
-the cluster have no client side: their unanswered requests are taken from the server's side.
+are asked for, at the clients, so that zero endpoints, a crash loop or a dead node show as failure and not as silence. An answer
+that comes after its client gave up is the same request again, and is taken off. Peers outside the cluster have no client side:
+their unanswered requests are taken from the server's side.
 """
 
 from typing import NamedTuple
@@ -103,16 +104,31 @@ def _availability(objective: Objective, application: Application, times: int, an
     clients = [connection.traffic for connection in application.downstreams]
     asked = _sum([_answers(traffic, objective.bad_statuses, times) for traffic in clients], times)
     blind = np.nan_to_num(asked.total) > CLIENTS_KNOW_BETTER * np.nan_to_num(served.total)
-    good = np.where(blind, asked.good, served.good)
-    total = np.where(blind, asked.total, served.total)
+    given_up = [row for traffic in clients for row in _unanswered(traffic)]
+    late = _late(served, _answers(application.outside, objective.bad_statuses, times), asked, add(given_up, times))
+    good = np.where(blind, asked.good, served.good - late.good)
+    total = np.where(blind, asked.total, served.total - late.total)
 
-    unanswered = [row for traffic in (*clients, application.outside) for row in _unanswered(traffic)]
+    unanswered = [*given_up, *_unanswered(application.outside)]
     speaks = answered_before or bool(unanswered) or not (np.isnan(total).all())
     if speaks:
         unanswered += [connection.failed_connects for connection in application.downstreams]
     lost = add(unanswered, times)
     total = add([total, lost], times)
     return np.where(np.isnan(total), np.nan, np.nan_to_num(good)), total
+
+
+def _late(served: Events, outside: Events, asked: Events, given_up: F64) -> Events:
+    """Answers to requests that their clients in the cluster had given up, and that are counted there as unanswered.
+
+    They are among what the server answered to peers in the cluster beyond what clients saw answered; the rest of that went to
+    clients without an agent. At most as many as were given up are taken for late ones, good ones first.
+    """
+    served, outside, asked = (Events(np.nan_to_num(each.good), np.nan_to_num(each.total)) for each in (served, outside, asked))
+    unseen = np.maximum(served.total - outside.total - asked.total, 0.0)
+    unseen_good = np.clip(served.good - outside.good - asked.good, 0.0, unseen)
+    total = np.minimum(np.nan_to_num(given_up), unseen)
+    return Events(np.minimum(total, unseen_good), total)
 
 
 def _answers(traffic: Traffic, bad: frozenset[str], times: int) -> Events:

@@ -260,7 +260,7 @@ def test_no_fresh_data_is_never_met():
 def test_while_prometheus_does_not_answer_nothing_is_judged_and_afterwards_nothing_is_left():
     """Only half of the queries come back: what is lost would look like an outage without what was answered."""
     good, lost = rate((3 * HOUR, 10.0)), rate((3 * HOUR, 0.05))
-    line = Timeline(good.copy(), unanswered=lost)
+    line = Timeline(good.copy(), unanswered=lost, asked=good)
     line.cycle(240)
     line.missing = dict.fromkeys(range(241, 281), ("http_in",))
     line.good[240:280] = np.nan

@@ -35,7 +35,8 @@ class Audit:
 
 def test_without_the_servers_side_a_few_losses_of_one_client_are_no_outage():
     """50/s from outside are fine; a client in the cluster asks once a second and gives up on every fifth request."""
-    line = Timeline(rate((3 * HOUR, 50.8)), unanswered=rate((3 * HOUR, 0.2)), asked=rate((3 * HOUR, 0.8)))
+    long = 3 * HOUR
+    line = Timeline(rate((long, 50.8)), unanswered=rate((long, 0.2)), asked=rate((long, 0.8)), outside=rate((long, 50.0)))
     audit = Audit(line)
     for _ in range(240):
         audit.cycle()
@@ -92,11 +93,10 @@ def test_a_gap_is_filled_only_where_all_sides_are_there_again():
     good, lost = np.full(240, 1.5), np.full(240, 48.5)
     gap = slice(100, 230)
     for known in (False, True):
-        if not known:
-            lost[gap] = np.nan
-        else:
-            lost[gap] = 48.5
-        calls = connection(240, traffic=Traffic({"overdue": lost}))
+        there = np.full(240, True)
+        there[gap] = known
+        sent = {"2xx": np.where(there, good, np.nan), "overdue": np.where(there, lost, np.nan)}
+        calls = connection(240, traffic=Traffic(sent))
         app = application(240, served=Traffic({"2xx": good}), downstreams=[calls])
         ledger.update(world(app, times), [wanted])
         status = ledger.evaluate([wanted], float(times[-1]))[CART][0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from appstatus.model.world import BUCKETS, Traffic
 from appstatus.slo.sli import effective_threshold, events, rates
-from timeline import STEP, T0, application, connection, objective, world
+from timeline import STEP, T0, Timeline, application, connection, objective, rate, world
 
 TIMES = T0 + STEP * np.arange(1, 5)
 
@@ -20,7 +20,9 @@ def found(app, wanted=None, **options):
 
 def test_each_request_counts_once_answers_at_the_server_losses_at_the_clients():
     served = Traffic({"2xx": flat(90), "4xx": flat(5), "5xx": flat(3), "reset": flat(100), "overdue": flat(100)})
-    calls = connection(4, traffic=Traffic({"2xx": flat(90), "5xx": flat(3), "closed": flat(1), "overdue": flat(0.5)}))
+    calls = connection(
+        4, traffic=Traffic({"2xx": flat(90), "4xx": flat(5), "5xx": flat(3), "closed": flat(1), "overdue": flat(0.5)})
+    )
     calls.failed_connects = flat(0.5)
     app = application(4, served=served, downstreams=[calls])
     assert found(app) == (95, 100)
@@ -29,6 +31,46 @@ def test_each_request_counts_once_answers_at_the_server_losses_at_the_clients():
 def test_losses_of_callers_outside_the_cluster_are_seen_at_the_server():
     app = application(4, served=Traffic({"2xx": flat(99), "reset": flat(7)}), outside=Traffic({"2xx": flat(9), "reset": flat(1)}))
     assert found(app) == (99, 100)
+
+
+# Requests/s: what the server answered (of it to peers outside), what clients in the cluster saw, and what must be counted.
+ONCE = {
+    "all in the cluster, each given up and answered later": ({"2xx": 40}, {}, {"2xx": 0, "closed": 40}, (0, 40)),
+    "all in the cluster, each given up and never answered": ({"2xx": 0}, {}, {"2xx": 0, "overdue": 40}, (0, 40)),
+    "some given up and answered later, some never": ({"2xx": 95}, {}, {"2xx": 90, "closed": 5, "overdue": 5}, (90, 100)),
+    "given up, then answered badly": ({"2xx": 90, "5xx": 10}, {}, {"2xx": 90, "5xx": 0, "reset": 10}, (90, 100)),
+    "bad answers and late ones": ({"2xx": 94, "5xx": 3}, {}, {"2xx": 90, "5xx": 3, "closed": 7}, (90, 100)),
+    "all outside": ({"2xx": 90, "closed": 10}, {"2xx": 90, "closed": 10}, {}, (90, 100)),
+    "both, those in the cluster given up": ({"2xx": 90}, {"2xx": 50}, {"2xx": 0, "closed": 40}, (50, 90)),
+    "both, outside given up too": ({"2xx": 90, "reset": 8}, {"2xx": 50, "reset": 8}, {"2xx": 35, "closed": 5}, (85, 98)),
+    "both, none answered late": ({"2xx": 90}, {"2xx": 50}, {"2xx": 40, "overdue": 10}, (90, 100)),
+    "the server without an agent": ({}, {}, {"2xx": 90, "closed": 10}, (90, 100)),
+    "clients without an agent": ({"2xx": 95, "5xx": 5}, {}, {}, (95, 100)),
+    "a client without an agent beside one that gives up": ({"2xx": 60}, {}, {"2xx": 0, "closed": 10}, (50, 60)),
+    "no client has given up": ({"2xx": 100}, {}, {"2xx": 80, "closed": 0}, (100, 100)),
+    "clients that were scraped later": ({"2xx": 95}, {}, {"2xx": 99, "closed": 1}, (95, 96)),
+}
+
+
+@pytest.mark.parametrize("case", ONCE)
+def test_a_request_that_is_answered_after_its_client_gave_up_counts_once(case):
+    served, outside, clients, expected = ONCE[case]
+
+    def traffic(rates):
+        return Traffic({status: flat(rate) for status, rate in rates.items()})
+
+    app = application(4, served=traffic(served), outside=traffic(outside), downstreams=[connection(4, traffic=traffic(clients))])
+    assert found(app) == expected
+
+
+def test_answers_that_all_come_too_late_are_an_outage():
+    """600 requests in a minute, each given up and then answered: none was good for its user."""
+    lost = rate((3600, 0.0), (600, 10.0))
+    line = Timeline(rate((4200, 10.0)), unanswered=lost, asked=10.0 - lost)
+    before = line.cycle(240)
+    status = line.cycle(4)
+    assert (status.total - before.total, status.good - before.good) == (600, 0)
+    assert status.state == "Outage"
 
 
 def test_bad_statuses_are_the_users_choice_but_a_lost_request_is_always_bad():

@@ -93,6 +93,7 @@ class Timeline:
     """Rates per second, one value per step from T0 on, when the agent starts; a missing array is unknown.
 
     asked: good answers as the clients in the cluster see them
+    outside: the part of ``good`` that goes to peers outside the cluster
     ready: first instance available at
     silent: step from which on the agent reports nothing at all
     """
@@ -101,6 +102,7 @@ class Timeline:
     bad: np.ndarray | None = None
     unanswered: np.ndarray | None = None
     asked: np.ndarray | None = None
+    outside: np.ndarray | None = None
     slow: np.ndarray | None = None  # good answers slower than 250 ms
     ready: float | None = T0 - DAY
     objective: Objective = field(default_factory=objective)
@@ -144,6 +146,8 @@ class Timeline:
         app.instances["cart-1"].containers["cart"].cpu_usage = np.where(reports, 0.1, np.nan)
         if self.ready is not None and self.ready > self.now:
             app.instances.clear()
+        if self.outside is not None:
+            app.outside = Traffic({"2xx": self._slice(self.outside)})
         calls = {"2xx": self.asked, "overdue": self.unanswered}
         if any(rates is not None for rates in calls.values()):
             sent = {status: self._slice(rates) for status, rates in calls.items() if rates is not None}
