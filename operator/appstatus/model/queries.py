@@ -1,6 +1,6 @@
 """All PromQL that a cycle runs: one table, and nothing else in the operator queries the agents' metrics.
 
-Placeholder ``$RANGE``: the window of ``rate()``, see ``window``.
+Placeholders: ``$RANGE``, the window of ``rate()``, see ``window``; ``$SECONDS``, the same as a number.
 
 Labels: every expression aggregates to exactly the labels in ``by``, with ``max``: an agent that is scraped by two jobs (annotations
 and a PodMonitor) must not count twice, and one agent's series are unique by these labels. Sums over a label that the model does
@@ -34,8 +34,11 @@ def window(step: float) -> float:
     """Seconds to put for ``$RANGE``.
 
     The step of a cycle is normally the scrape interval, and ``rate()`` needs two samples: two steps hold exactly two, so that each
-    rate is the difference of neighbouring samples, every event counts in one step only, and nothing is smeared over three as with
-    the customary wider windows. A coarse step (back-fill) holds many samples: one step.
+    rate is the difference of neighbouring samples and nothing is smeared over three as with the customary wider windows. Every
+    event then counts in one step only, with two exceptions: ``rate()`` does not extrapolate a counter below zero, so that it
+    undercounts (by up to a half) while the counter is smaller than its increase, such as at the first errors of a series (see
+    ``_event_rate``); and a scrape that is missed leaves one sample, thus no rate, in the steps beside it. A coarse step (back-fill)
+    holds many samples: one step.
     """
     return 2 * step if step < 120 else step
 
@@ -50,6 +53,16 @@ def _gauge(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query:
 
 def _rate(qid: str, metric: str, by: tuple[str, ...], fills: str, backfill: bool = False) -> Query:
     return Query(qid, f"max by ({', '.join(by)}) (rate({metric}[$RANGE]))", by, fills, backfill)
+
+
+def _event_rate(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query:
+    """For what is counted event by event: exact from the first event on.
+
+    ``delta()`` extrapolates like ``rate()`` but not only down to zero: with two samples in the window it is exactly their
+    difference. It knows no resets; after one it is the smaller of the two, and ``rate()`` counts.
+    """
+    rate, delta = f"rate({metric}[$RANGE])", f"delta({metric}[$RANGE]) / $SECONDS"
+    return Query(qid, f"max by ({', '.join(by)}) (({delta} > {rate}) or {rate})", by, fills, backfill=True)
 
 
 def _sum_rate(qid: str, metric: str, by: tuple[str, ...], over: str, fills: str, backfill: bool = False) -> Query:
@@ -83,12 +96,8 @@ QUERIES: tuple[Query, ...] = (
     _gauge("ip_to_fqdn", "ip_to_fqdn", ("ip", "fqdn"), "names of external services"),
     # TCP, from the client's side.
     _rate("tcp_connects", "container_net_tcp_successful_connects_total", EDGE, "Connection.connects"),
-    _rate(
-        "tcp_failed_connects",
-        "container_net_tcp_failed_connects_total",
-        (*CONTAINER, "destination"),
-        "Connection.failed_connects",
-        backfill=True,
+    _event_rate(
+        "tcp_failed_connects", "container_net_tcp_failed_connects_total", (*CONTAINER, "destination"), "Connection.failed_connects"
     ),
     _rate("tcp_connect_time", "container_net_tcp_connection_time_seconds_total", EDGE, "Connection.connect_time"),
     _gauge("tcp_active", "container_net_tcp_active_connections", EDGE, "Connection.active"),
@@ -97,7 +106,7 @@ QUERIES: tuple[Query, ...] = (
     _rate("tcp_bytes_received", "container_net_tcp_bytes_received_total", EDGE, "Connection.bytes_received"),
     _gauge("tcp_rtt", "container_net_tcp_rtt_seconds", EDGE, "Connection.rtt"),
     # HTTP, from the client's side.
-    _rate("http_out", "container_http_requests_total", (*EDGE, "status"), "Connection.traffic.requests", backfill=True),
+    _event_rate("http_out", "container_http_requests_total", (*EDGE, "status"), "Connection.traffic.requests"),
     _rate("http_out_timed", "container_http_requests_duration_seconds_total_count", EDGE, "Connection.traffic.timed"),
     _rate("http_out_seconds", "container_http_requests_duration_seconds_total_sum", EDGE, "Connection.traffic.seconds"),
     _sum_rate(
@@ -109,12 +118,11 @@ QUERIES: tuple[Query, ...] = (
         backfill=True,
     ),
     # HTTP, from the server's side.
-    _rate(
+    _event_rate(
         "http_in",
         f"container_http_inbound_requests_total{{{NOT_USERS}}}",
         (*CONTAINER, "peer", "status"),
         "Application.served, .outside: requests",
-        backfill=True,
     ),
     _rate(
         "http_in_seconds",

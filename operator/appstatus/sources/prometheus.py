@@ -179,4 +179,5 @@ def _grid(first: int, last: int, step: float) -> F64:
 
 
 def _expr(query: queries.Query, step: float) -> str:
-    return query.expr.replace("$RANGE", f"{queries.window(step):g}s")
+    window = f"{queries.window(step):g}"
+    return query.expr.replace("$RANGE", f"{window}s").replace("$SECONDS", window)
