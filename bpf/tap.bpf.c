@@ -9,7 +9,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 struct run {
 	__u64 cost; /* begin of the measured time, or 0 */
 	__u32 offset; /* of the bytes to read next */
-	__u32 ends; /* a FIN follows these bytes */
+	__u32 ends; /* not 0: a FIN follows these bytes */
 };
 
 enum parser { PARSER_END, PARSER_HTTP_REQUEST, PARSER_HTTP_RESPONSE, PARSERS };
@@ -451,9 +451,11 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 	struct run run = { .cost = cost };
 	bool turn, request;
 
-	/* A FIN counts once everything before it has been seen. */
-	run.ends = packet->flags & FLAG_FIN && (!(stream->flags & STREAM_SEEN) || packet->seq == stream->seq ||
-						packet->seq + packet->length == stream->seq);
+	/* A FIN counts once everything before it has been seen. Not a plain truth value: the verifier would look at all that
+	 * follows twice. */
+	if (packet->flags & FLAG_FIN && (!(stream->flags & STREAM_SEEN) || packet->seq == stream->seq ||
+					 packet->seq + packet->length == stream->seq))
+		run.ends = packet->flags;
 	if (!packet->length || !in_order(sk, conn, stream, packet, egress, known))
 		goto over;
 	turn = conn->last != egress + 1;
