@@ -1,9 +1,12 @@
 """What the policy answers reaches the owners: the same table as tests/e2e/crds, through the operator's own writes."""
 
+import contextlib
+
 import objects
 import pytest
+from appstatus.documents import Documents
 from appstatus.kube import ApiError, own_path
-from crd_answers import ANSWERS, NOW, WORKLOADS, Answer
+from crd_answers import ANSWERS, NOW, WORKLOADS, Answer, override, project, slo
 from simulated import Script, Simulation
 
 PLURALS = {"Project": "projects", "SLO": "slos", "InspectionOverride": "inspectionoverrides"}
@@ -28,12 +31,26 @@ def where(body):
     return own_path(PLURALS[body["kind"]], body["metadata"].get("namespace", "")), body["metadata"]["name"]
 
 
-@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.title)
-def test_the_conditions_are_written(kube, simulation, answer: Answer):
-    for body in answer.objects:
+@contextlib.contextmanager
+def created(kube, simulation, bodies):
+    for body in bodies:
         collection, _ = where(body)
         kube.request("POST", collection, body={"apiVersion": "appstatus.dev/v1alpha1", **body})
     try:
+        yield
+    finally:
+        for body in bodies:
+            collection, name = where(body)
+            try:
+                kube.request("DELETE", f"{collection}/{name}")
+            except ApiError as error:
+                assert error.status == 404
+        simulation.engine = None
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.title)
+def test_the_conditions_are_written(kube, simulation, answer: Answer):
+    with created(kube, simulation, answer.objects):
         simulation.run(30)
         collection, name = where(answer.objects[-1])
         stored = kube.request("GET", f"{collection}/{name}")
@@ -42,11 +59,28 @@ def test_the_conditions_are_written(kube, simulation, answer: Answer):
             assert (found[kind]["status"], found[kind]["reason"]) == (status, reason), found[kind]
             assert message in found[kind]["message"]
         assert stored["status"]["observedGeneration"] == stored["metadata"]["generation"]
-    finally:
-        for body in answer.objects:
-            collection, name = where(body)
-            try:
-                kube.request("DELETE", f"{collection}/{name}")
-            except ApiError as error:
-                assert error.status == 404
-        simulation.engine = None
+
+
+@pytest.mark.parametrize("broken", ["slo", "override", "project"])
+def test_one_status_that_cannot_be_made_keeps_no_other_from_being_written(kube, simulation, monkeypatch, broken):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Documents, broken, fail)
+    bodies = {"project": project(), "slo": slo("one"), "override": override("one")}
+    with created(kube, simulation, bodies.values()):
+        simulation.run(30)
+        stored = {kind: kube.request("GET", "/".join(where(body))) for kind, body in bodies.items()}
+        assert {kind for kind, raw in stored.items() if "status" not in raw} == {broken}
+
+
+def test_an_owner_who_edits_gets_the_answer_in_the_same_cycle(kube, simulation):
+    """The status is based on the version that the watch has told, not on the one of the operator's last write."""
+    body = slo("edited")
+    with created(kube, simulation, [project(), body]):
+        simulation.run(30)
+        at = "/".join(where(body))
+        kube.request("PATCH", at, body={"spec": {"objective": "98"}}, content_type=objects.MERGE)
+        simulation.run(30)
+        stored = kube.request("GET", at)
+        assert stored["status"]["observedGeneration"] == stored["metadata"]["generation"] == 2

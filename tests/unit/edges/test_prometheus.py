@@ -168,3 +168,19 @@ def test_a_rejected_query_is_told_from_a_broken_server(script):
     with pytest.raises(QueryFailed) as broken:
         connection.query_range("up", 0, 10, 10, 5.0)
     assert broken.value.kind == "error"
+
+
+def test_the_window_goes_into_the_query_as_a_duration_and_as_a_number(script):
+    table = (Query("errors", "delta(x[$RANGE]) / $SECONDS", ("pod",), "x"),)
+    prometheus = Prometheus(Endpoint(script.url), STEP, table=table, window=600, deadline=5.0)
+    prometheus.update(6000.0)
+    prometheus.close()
+    assert {form["query"] for form in script.asked} == {"delta(x[20s]) / 20"}
+
+
+def test_other_credentials_are_used_from_the_next_query_on(script, prometheus):
+    prometheus.update(6000.0)
+    prometheus.connection.use(Endpoint(script.url, bearer="new"))
+    found = prometheus.update(6000.0 + STEP)
+    assert script.headers["Authorization"] == "Bearer new" and not found.failed
+    assert np.isfinite(found.series["up"].values[0, 0]), "what was read before stays"
