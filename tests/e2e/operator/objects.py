@@ -87,6 +87,28 @@ def deployment(kube: Kube, name: str, ip: str, namespace: str = NAMESPACE) -> No
     create(kube, path("v1", "pods", namespace), pod, ready)
 
 
+_WEBHOOKS = path("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations")
+
+
+def refuse_events(kube: Kube) -> None:
+    """Until ``accept_events`` the API server answers 500 to every new Event of the shop: a webhook that nobody serves decides."""
+    webhook = {
+        "name": "no-events.appstatus.dev",
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["events"]}],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}},
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 2,
+    }
+    kube.request("POST", _WEBHOOKS, body={"metadata": {"name": "no-events"}, "webhooks": [webhook]})
+
+
+def accept_events(kube: Kube) -> None:
+    kube.request("DELETE", f"{_WEBHOOKS}/no-events")
+
+
 def cluster(kube: Kube) -> None:
     for name in (NAMESPACE, "appstatus"):
         namespace(kube, name)
