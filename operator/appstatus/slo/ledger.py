@@ -36,13 +36,15 @@ class Counted(NamedTuple):
 
 @dataclass(slots=True)
 class _Row:
-    """``meaning``: what the numbers count; when it changes, they are void. ``since``: earliest time with data."""
+    """``meaning``: what the numbers count; when it changes, they are void. ``since``: earliest time with data. ``watched``: an
+    agent has looked where the application runs, so its requests would have been seen."""
 
     index: int
     meaning: tuple[object, ...]
     seen: float
     since: float | None = None
     answered: bool = False
+    watched: bool = False
 
 
 class Ledger:
@@ -75,6 +77,9 @@ class Ledger:
         parts: list[Events] = []
         for objective in objectives:
             self._meet(objective.app, world)
+            row = self._row(objective, world.now)
+            if not row.watched and usable[objective.indicator][-1]:
+                row.watched = sli.watched(world.applications.get(objective.app), world)
         for objective, row, found in self._events(world, objectives, promql or {}, usable):
             self._records.answered(objective.app, world.times, found)
             found = self._records.from_judgement_on(objective.app, world.times, found)
@@ -119,7 +124,7 @@ class Ledger:
     def evaluate(self, objectives: Sequence[Objective], now: float) -> dict[AppKey, list[SLOStatus]]:
         """The status of each objective, by application, in the order given.
 
-        A default of the Project is for applications with traffic: it is left out where the agents look and see no request.
+        A default of the Project is for applications with traffic: it is left out until a request was seen, unless nobody looks.
         """
         subjects = [
             Subject(
@@ -133,7 +138,8 @@ class Ledger:
         result: dict[AppKey, list[SLOStatus]] = {}
         for subject, status in zip(subjects, evaluate(subjects, self.history, now), strict=True):
             found = result.setdefault(subject.objective.app, [])
-            if subject.objective.source is not None or status.total > 0 or (status.covered <= 0 and status.state == "NoData"):
+            unseen = status.state == "NoData" and not self._row(subject.objective, now).watched
+            if subject.objective.source is not None or status.total > 0 or unseen:
                 found.append(status)
         return result
 

@@ -87,6 +87,18 @@ def observed(application: Application, world: World) -> NDArray[np.bool_]:
     return seen
 
 
+def watched(application: Application | None, world: World) -> bool:
+    """Whether an agent reports from a node of this application, or from any node while it has no instance (a CronJob between runs).
+
+    Other than ``observed``, it does not matter whether a container runs at the moment.
+    """
+    if application is None:
+        return False
+    homes = {instance.node for instance in application.instances.values()} or world.nodes.keys()
+    rows = [node.cpu_usage for name, node in world.nodes.items() if name in homes]
+    return any(row is not None and not np.isnan(row).all() for row in rows) or bool(observed(application, world).any())
+
+
 def _latency(objective: Objective, application: Application, times: int) -> tuple[F64, F64]:
     unknown = np.full(times, np.nan)
     bound = effective_threshold(objective.threshold or 0.0)

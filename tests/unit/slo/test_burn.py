@@ -324,3 +324,43 @@ def test_an_application_without_requests_has_no_default_slo():
     line = Timeline(rate((DAY, 0.0)), objective=own())
     status = line.cycle(240)
     assert status.state == "NoData" and "no requests" in status.reason
+
+
+def cronjob(wanted, *, kept=True, agent=True, failed=(), runs=6):
+    """What is shown of a CronJob that nobody calls: a pod runs for 30 s every 5 min; ``kept``: it stays as completed."""
+    ledger, shown = Ledger(STEP, T0), []
+    for at in range(1, runs * 20 + 1):
+        times = T0 + STEP * np.arange(at - 239, at + 1)
+        app = application(240, None)
+        second = at % 20 * STEP
+        container = app.instances["cart-1"].containers["cart"]
+        ran = (times > T0) & ((times - T0) % 300 > 0) & ((times - T0) % 300 <= 30)
+        container.cpu_usage = np.where(ran, 0.1, np.nan) if agent else None
+        app.instances["cart-1"].ready = 0 < second <= 30
+        app.instances["cart-1"].ready_since = float(times[-1]) - second if 0 < second <= 30 else None
+        if second > 30 and not kept:
+            app.instances.clear()
+        view = world(app, times, dict.fromkeys(failed, "time-out"))
+        if not agent:
+            view.nodes["n1"].cpu_usage = None
+        ledger.update(view, [wanted])
+        shown += [status.state for status in ledger.evaluate([wanted], float(times[-1])).get(CART, [])]
+    return shown
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_cronjob_that_nobody_calls_never_has_a_default_slo(kept):
+    assert cronjob(objective(), kept=kept) == []
+    assert set(cronjob(own(), kept=kept)) == {"Pending", "NoData"}, "one that an SLO object asks for is shown"
+
+
+def test_where_no_agent_looks_or_its_queries_fail_the_default_slo_says_so():
+    assert "NoData" in cronjob(objective(), agent=False)
+    assert "NoData" in cronjob(objective(), failed=["http_in"])
+
+
+def test_once_requests_were_seen_the_default_slo_stays():
+    line = Timeline(rate((600, 10.0), (HOUR, np.nan)))
+    assert line.cycle(40).state == "Met"
+    line.silent = 41
+    assert [line.cycle().state for _ in range(10)][-1] == "NoData"
