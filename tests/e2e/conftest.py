@@ -38,12 +38,6 @@ def kubeconfig() -> Path:
     return found
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: a file stays together, and so does all that loads programs into this machine's kernel."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("kernel" if item.get_closest_marker("bpf") else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def kubectl(kubeconfig: Path) -> Kubectl:
     """Runs kubectl on that cluster: `kubectl("get", "pods", stdin=None, check=True)`; a failure raises RuntimeError."""
