@@ -32,7 +32,7 @@ mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 host /h
 mount -t tmpfs upper /upper; mkdir /upper/files /upper/work
 mount -t overlay -o lowerdir=/host,upperdir=/upper/files,workdir=/upper/work root /root
 for at in proc sys dev; do mount --move /$at /root/$at; done
-mount -t tmpfs tmp /root/tmp; mount -t tmpfs run /root/run
+mount -t tmpfs run /root/run
 mkdir -p /root/dev/shm /root/dev/pts; mount -t devpts pts /root/dev/pts
 mkdir -p /root/lib/modules; mount --bind /root/MODULEFOLDER /root/lib/modules
 CGROUPS
