@@ -56,15 +56,10 @@ lint: venv ## ruff, mypy, import layers
 test-unit: lint ## the fast tests: no root, no cluster
 	$(VENV)/bin/python -m pytest tests/unit
 
-# What loads programs into the kernel runs beside what needs API servers only; the cluster has the machine for itself afterwards.
 .PHONY: test-e2e
 test-e2e: venv ## the tests on real servers, kernels and a cluster: KUBECONFIG, else the local one
-	@log=$$(mktemp); \
-	$(VENV)/bin/python -m pytest tests/e2e -m bpf --durations=10 >$$log 2>&1 & kernel=$$!; \
-	$(VENV)/bin/python -m pytest tests/e2e -m "not bpf and not cluster" --durations=10; servers=$$?; \
-	wait $$kernel; kernel=$$?; cat $$log; rm -f $$log; \
-	[ $$servers = 0 ] && [ $$kernel = 0 ]
-	$(VENV)/bin/python -m pytest tests/e2e -m cluster -s --durations=10
+	$(VENV)/bin/python -m pytest tests/e2e -m "not cluster" --durations=15
+	$(VENV)/bin/python -m pytest tests/e2e -m cluster -s --durations=15
 
 .PHONY: test
 test: ## all tests
