@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ class Outcome:
     """Seconds count from the first failed or slow request of a user (`onset`), recovery from the undoing.
 
     events  (reason, type, application) of every Event posted since the injection, in order
+    shown   "application:Check" -> seconds from the injection until the check was seen failing
     cause, cause_class, share, path: the best cause of the opener's diagnosis, as its AppStatus carries it at the end
     """
 
@@ -38,6 +40,7 @@ class Outcome:
     share: float = 0.0
     path: list[str] = field(default_factory=list)
     events: list[tuple[str, str, str]] = field(default_factory=list)
+    shown: dict[str, float] = field(default_factory=dict)
 
     def count(self, *reasons: str) -> int:
         return sum(reason in reasons for reason, _, _ in self.events)
@@ -68,6 +71,16 @@ def users(kube: Cluster, since: float) -> dict[str, Any]:
 def last_truth(kube: Cluster) -> dict[str, Any]:
     record: dict[str, Any] = json.loads(script(kube, "fault.py", "truth").splitlines()[-1])
     return record
+
+
+def failing(kube: Cluster) -> set[str]:
+    """Every inspection of the shop that fails now, as "application:Check"."""
+    found = set()
+    for item in kube.get("appstatus", "-n", SHOP)["items"]:
+        status = item.get("status", {})
+        for entry in status.get("inspections", {}).get("failing", ()):
+            found.add(f"{status['application']['name']}:{entry['id']}")
+    return found
 
 
 class Scenario:
@@ -105,6 +118,18 @@ class Scenario:
         out.message = event["message"]
         self.read_diagnosis()
         return out
+
+    def wait_shown(self, checks: Iterable[str], bound: float) -> Outcome:
+        """Waits up to `bound` seconds until each of `checks` ("application:Check") was seen failing. Raises TimeoutError."""
+        shown, wanted = self.outcome.shown, set(checks)
+
+        def all_seen() -> bool:
+            for each in (failing(self.kube) & wanted) - shown.keys():
+                shown[each] = round(time.time() - self.started, 1)
+            return wanted <= shown.keys()
+
+        wait(f"checks of {self.fault}", all_seen, bound, 3, say=lambda: f"seen failing: {', '.join(sorted(shown)) or 'none yet'}")
+        return self.outcome
 
     def onset(self) -> float:
         """The users' first failed request since the injection; the fault's own time when it makes answers slow, not fail."""

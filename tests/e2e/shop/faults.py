@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from means import Control, CpuLimit, Means, Rollout, Scale, SlowDisk
+from means import Control, CpuLimit, Means, Rollout, Scale
+from onnode import OnNode, SlowDisk
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Fault:
     `near`: what is no error either while the signals for the class do not exist.
     `cause`: the application that it names, when it is not the target; `accept`: others that are right too.
     `users_see`: what changes in the users' record: "failures", "slow" answers, "more" requests, or "nothing".
+    `shows`: "application:Check", the inspections that fail while it is in and that did not before.
     `parameters`: name -> default; each is an option of the command line. `any_target`: --service chooses another target.
     """
 
@@ -30,6 +32,7 @@ class Fault:
     near: tuple[str, ...] = ()
     cause: str = ""
     accept: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
 
 
 def _faults_variable(**keys: str) -> Any:
@@ -45,6 +48,7 @@ TABLE: dict[str, Fault] = {
             "a share of one service's requests is answered 500",
             Control({"share": "error_share"}), {"share": 1.0, "instances": 0}, any_target=True,
             near=("dependency-failure",),
+            shows=("ledger:SLOAvailability", "payment:DependencyErrors"),
         ),
         Fault(
             "slow", "inside", "ledger", "slow",
@@ -58,23 +62,39 @@ TABLE: dict[str, Fault] = {
             "a share of one service's requests is never answered",
             Control({"share": "hang_share"}), {"share": 0.3, "instances": 0}, any_target=True,
             near=("inside", "error-burst", "unknown"),
+            shows=("checkout:DependencyErrors",),
         ),
         Fault(
             "cpu-noise", "noisy-neighbour", "thumbnailer", "slow",
             "a container that talks to nobody takes all the CPU it can get on the node",
             Control({"processes": "burn_processes"}), {"processes": 8},
             accept=("checkout", "cart", "catalog", "payment", "ledger", "recommendation"),  # who wait for it
+            shows=("thumbnailer:CPUNode", "cart:CPUDelay"),
         ),
         Fault(
             "cpu-limit", "cpu-throttled", "cart", "slow",
             "one service's CPU limit becomes far too low",
             CpuLimit(), {"cores": 0.04}, any_target=True,
+            shows=("cart:CPUThrottling", "cart:CPUContainer"),
         ),
         Fault(
             "memory-leak", "memory-oom", "recommendation", "failures",
             "one service leaks memory until it is killed, again and again",
             Control({"rate": "leak_mib_per_second"}), {"rate": 16.0}, any_target=True,
             near=("memory-pressure", "instance-down"),
+            shows=("recommendation:MemoryOOM", "recommendation:InstanceRestarts", "recommendation:InstanceAvailability"),
+        ),
+        Fault(
+            "slow-leak", "memory-pressure", "accounting", "nothing",
+            "one service leaks memory so slowly that its limit is hours away",
+            Control({"rate": "leak_mib_per_second"}), {"rate": 0.02}, any_target=True,
+            shows=("accounting:MemoryLeakPercent",),
+        ),
+        Fault(
+            "memory-full", "memory-pressure", "catalog", "nothing",
+            "one service holds almost all the memory that its limit allows",
+            Control({"share": "memory_share"}), {"share": 0.95}, any_target=True,
+            shows=("catalog:MemoryContainer",),
         ),
         Fault(
             "db-lock", "lock-contention", "accounting", "slow",
@@ -86,7 +106,7 @@ TABLE: dict[str, Fault] = {
         Fault(
             "slow-disk", "storage", "postgres", "slow",
             "the database's disk does few writes per second",
-            SlowDisk("/data"), {"iops": 8},
+            SlowDisk("shopsvc.slowdisk", "iops", "/data"), {"iops": 8},
             near=("inside", "unknown"),
         ),
         Fault(
@@ -94,6 +114,14 @@ TABLE: dict[str, Fault] = {
             "what ledger sends to postgres arrives late",
             Control({"seconds": "delay_seconds"}), {"seconds": 0.3},
             near=("inside", "unknown"), accept=("ledger", "postgres"),
+            shows=("payment:DependencyLatency",),
+        ),
+        Fault(
+            "thin-link", "network-latency", "pgproxy", "slow",
+            "the network link of one instance between ledger and postgres is too thin: queues, and losses",
+            OnNode("shopsvc.thinlink", "kbit"), {"kbit": 16.0},
+            near=("network-loss", "inside", "unknown"), accept=("ledger", "postgres"),
+            shows=("ledger:NetworkRTT", "ledger:NetworkRetransmits"),
         ),
         Fault(
             "net-reset", "network-loss", "pgproxy", "failures",
@@ -112,6 +140,7 @@ TABLE: dict[str, Fault] = {
             "Redis is scaled to zero",
             Scale(),
             near=("network-unreachable",),
+            shows=("cart:NetworkTCPConnections",),
         ),
         Fault(
             "scale-zero", "instance-down", "payment", "failures",
@@ -136,6 +165,7 @@ TABLE: dict[str, Fault] = {
             "a new release of one service never starts; the old one goes on serving",
             Rollout("FAULTS", lambda parameters: "not JSON", becomes_ready=False), any_target=True,
             near=("instance-down",),
+            shows=("catalog:DeploymentStatus", "catalog:InstanceRestarts"),
         ),
         Fault(
             "decoy-rollout", "none", "thumbnailer", "nothing",

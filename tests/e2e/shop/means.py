@@ -7,7 +7,6 @@ seconds) and `undo` (returns only when the shop is seen to be as before). A faul
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -195,94 +194,3 @@ class CpuLimit:
 def _cpu_limit(pod: dict) -> str | None:
     """The limit that the node has put into effect, not the one asked for."""
     return pod["status"]["containerStatuses"][0].get("resources", {}).get("limits", {}).get("cpu")
-
-
-HELPER_NAMESPACE = "shop-faults"
-HELPER = "slow-disk"
-
-
-@dataclass(frozen=True)
-class SlowDisk:
-    """Limits the target's write operations, from a pod on its node that may write the node's cgroups (shopsvc/slowdisk.py)."""
-
-    directory: str
-
-    def plan(self, target: str, parameters: Mapping[str, Any]) -> Record:
-        found = kubectl.pods(target)
-        if not found or not kubectl.is_ready(found[0]):
-            raise FaultError(f"{target} has no ready instance")
-        number = int(kubectl.execute(found[0]["metadata"]["name"], "stat", "--format=%d", self.directory))
-        status = found[0]["status"]["containerStatuses"][0]
-        return {
-            "instances": [found[0]["metadata"]["name"]],
-            "node": found[0]["spec"]["nodeName"],
-            "container": status["containerID"].rpartition("/")[2],
-            "device": f"{os.major(number)}:{os.minor(number)}",
-            "image": workload("node-logger")["spec"]["template"]["spec"]["containers"][0]["image"],
-        }
-
-    def apply(self, record: Record, others: list[Record]) -> float:
-        self._limit(record, record["parameters"]["iops"])
-        return time.time()
-
-    def undo(self, record: Record, others: list[Record]) -> None:
-        running = {
-            status.get("containerID", "").rpartition("/")[2]
-            for pod in kubectl.pods(record["target"])
-            for status in pod["status"].get("containerStatuses", [])
-        }
-        if record["container"] in running:  # else its cgroup went away with it, and the limit with the cgroup
-            self._limit(record, 0)
-        remove_helper()
-        until_rolled_out(record["target"])
-
-    @staticmethod
-    def _limit(record: Record, iops: int) -> None:
-        start_helper(record["node"], record["image"])
-        command = ("python3", "-m", "shopsvc.slowdisk", record["container"], record["device"], str(iops))
-        kubectl.run("exec", f"--namespace={HELPER_NAMESPACE}", HELPER, "--", *command)
-
-
-def start_helper(node: str, image: str) -> None:
-    objects = json.dumps(_helper(node, image))
-
-    def created() -> bool:
-        try:
-            kubectl.run("apply", f"--namespace={HELPER_NAMESPACE}", "--server-side", "-f", "-", stdin=objects)
-        except kubectl.KubectlError as error:
-            if "serviceaccount" not in str(error):
-                raise
-            return False  # a new namespace takes no pods until its service account is there
-        return True
-
-    until("the helper pod created", created, timeout=30)
-    kubectl.run("wait", f"--namespace={HELPER_NAMESPACE}", f"pod/{HELPER}", "--for=condition=Ready", "--timeout=60s")
-
-
-def remove_helper() -> None:
-    kubectl.run("delete", "namespace", HELPER_NAMESPACE, "--ignore-not-found", "--wait")
-
-
-def _helper(node: str, image: str) -> dict:
-    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
-    container = {
-        "name": HELPER,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["sleep", "infinity"],
-        "securityContext": {"runAsUser": 0, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "cgroup", "mountPath": "/host/cgroup"}],
-    }
-    spec = {
-        "nodeName": node,
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 0,
-        "tolerations": [{"operator": "Exists"}],
-        "containers": [container],
-        "volumes": [{"name": "cgroup", "hostPath": {"path": "/sys/fs/cgroup"}}],
-    }
-    items = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HELPER_NAMESPACE, "labels": labels}},
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": HELPER, "namespace": HELPER_NAMESPACE}, "spec": spec},
-    ]
-    return {"apiVersion": "v1", "kind": "List", "items": items}

@@ -9,6 +9,7 @@ import pytest
 import truth
 import yaml
 from appstatus.diagnosis.classes import CLASSES
+from appstatus.inspections.table import BY_ID
 from deploy import manifests
 from faults import TABLE
 from means import Control, Rollout
@@ -32,6 +33,19 @@ def environment(workload):
 @pytest.mark.parametrize("fault", TABLE.values(), ids=TABLE)
 def test_a_fault_strikes_and_blames_workloads_that_exist(fault):
     assert {fault.target, fault.cause or fault.target, *fault.accept} <= set(WORKLOADS)
+
+
+@pytest.mark.parametrize("fault", TABLE.values(), ids=TABLE)
+def test_a_fault_shows_in_checks_that_exist(fault):
+    shown = [each.split(":") for each in fault.shows]
+    assert {name for name, _ in shown} <= set(WORKLOADS)
+    assert {check for _, check in shown} <= set(BY_ID)
+
+
+def test_every_check_has_a_fault_that_shows_it():
+    shown = {each.split(":")[1] for fault in TABLE.values() for each in fault.shows}
+    # The shop calls nobody outside; a slow answer of everybody is what the story of the product is about.
+    assert set(BY_ID) - shown == {"NetworkRTTExternal", "SLOLatency"}
 
 
 @pytest.mark.parametrize("fault", TABLE.values(), ids=TABLE)

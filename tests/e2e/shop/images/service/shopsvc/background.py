@@ -1,4 +1,4 @@
-"""Faults that act on their own, without a request: burning CPU, leaking memory, holding connections, locking a table."""
+"""Faults that act on their own, without a request: burning CPU, leaking or holding memory, holding connections, locking a table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import Coroutine
 from typing import Any
 
+from . import memory
 from .faults import Faults
 from .stores import Postgres
 
@@ -50,6 +51,8 @@ class Tasks:
         self._faulty.clear()
         if faults.leak_mib_per_second:
             self._faulty.append(self.start(_leak(faults.leak_mib_per_second)))
+        if faults.memory_share:
+            self._faulty.append(self.start(_hold(faults.memory_share)))
         if self._postgres and faults.lock_table:
             self._faulty.append(self.start(_lock(self._postgres, faults)))
         if self._postgres and self._postgres.connected:
@@ -77,6 +80,16 @@ async def _leak(mib_per_second: float) -> None:
     kept = []
     while True:
         kept.append(bytearray(b"x") * int(mib_per_second * LEAK_STEP_SECONDS * 2**20))
+        await asyncio.sleep(LEAK_STEP_SECONDS)
+
+
+async def _hold(share: float) -> None:
+    """Fill the container's memory up to that share of its limit; given back only when the task ends."""
+    kept = []
+    while True:
+        missing = share * memory.limit() - memory.used()
+        if missing > 2**20:
+            kept.append(bytearray(b"x") * int(min(missing, 8 * 2**20)))
         await asyncio.sleep(LEAK_STEP_SECONDS)
 
 

@@ -33,6 +33,7 @@ class Faults:
     work_ms: float = 0.0  # CPU time more per request
     burn_processes: int = 0  # processes that use all the CPU they get
     leak_mib_per_second: float = 0.0
+    memory_share: float = 0.0  # of the container's memory limit, held
     hold_connections: int = 0  # of the database pool, taken and never given back
     lock_table: str = ""  # locked for lock_hold_seconds in every lock_period_seconds
     lock_hold_seconds: float = 0.7
