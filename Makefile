@@ -58,8 +58,7 @@ test-unit: lint ## the fast tests: no root, no cluster
 
 .PHONY: test-e2e
 test-e2e: venv ## the tests on real servers, kernels and a cluster: KUBECONFIG, else the local one
-	$(VENV)/bin/python -m pytest tests/e2e -m "not cluster" --durations=15
-	$(VENV)/bin/python -m pytest tests/e2e -m cluster -s --durations=15
+	@$(VENV)/bin/python tests/e2e/lanes.py
 
 .PHONY: test
 test: ## all tests

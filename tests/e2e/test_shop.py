@@ -25,7 +25,8 @@ sys.path.append(str(FOLDER))  # for the table of faults
 
 from faults import TABLE  # noqa: E402
 
-QUICK = ("errors", "db-lock", "cpu-limit", "redis-down", "slow-disk", "bad-rollout", "decoy-rollout")
+# One of each means; errors, slowness and the decoy are in test_product.py.
+QUICK = ("db-lock", "cpu-limit", "redis-down", "slow-disk", "thin-link", "bad-rollout")
 FAULTS = list(TABLE) if os.environ.get("ALL_FAULTS") else QUICK
 RATE = 20  # requests/s, manifests/load.yaml
 VISIBLE_SECONDS = 60

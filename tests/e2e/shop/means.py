@@ -160,35 +160,47 @@ def _failed_once(pod: dict) -> bool:
 
 @dataclass(frozen=True)
 class CpuLimit:
-    """Lowers the CPU limit of running instances in place: no restart, no rollout (Kubernetes 1.33 or newer)."""
+    """Lowers the CPU limit of running instances in place, and the request that may not be above it: no restart, no rollout
+    (Kubernetes 1.33 or newer)."""
 
     def plan(self, target: str, parameters: Mapping[str, Any]) -> Record:
         found = workload(target)
-        limit = found["spec"]["template"]["spec"]["containers"][0]["resources"].get("limits", {}).get("cpu")
-        if not limit:
-            raise FaultError(f"{reference(found)} has no CPU limit; one that is added in place could not be taken away again")
-        return {"instances": [pod["metadata"]["name"] for pod in kubectl.pods(target)], "limit": limit}
+        resources = found["spec"]["template"]["spec"]["containers"][0]["resources"]
+        before = {kind: resources.get(kind, {}).get("cpu") for kind in ("limits", "requests")}
+        if not all(before.values()):
+            raise FaultError(f"{reference(found)} has no CPU limit or request; what is added in place cannot be taken away again")
+        return {"instances": [pod["metadata"]["name"] for pod in kubectl.pods(target)], "cpu": before}
 
     def apply(self, record: Record, others: list[Record]) -> float:
-        return self._set(record, f"{round(1000 * record['parameters']['cores'])}m")
+        cores = record["parameters"]["cores"]
+        return self._set(record, {"limits": _milli(cores), "requests": _milli(min(cores, _cores(record["cpu"]["requests"])))})
 
     def undo(self, record: Record, others: list[Record]) -> None:
-        self._set(record, record["limit"])
+        self._set(record, record["cpu"])
         until_rolled_out(record["target"])
 
     @staticmethod
-    def _set(record: Record, limit: str) -> float:
+    def _set(record: Record, cpu: Mapping[str, str]) -> float:
         alive = [pod["metadata"]["name"] for pod in kubectl.pods(record["target"])]
         names = [name for name in alive if name in record["instances"]]
-        resources = {"containers": [{"name": record["target"], "resources": {"limits": {"cpu": limit}}}]}
+        resources = {kind: {"cpu": value} for kind, value in cpu.items()}
+        patch = {"spec": {"containers": [{"name": record["target"], "resources": resources}]}}
         for name in names:
-            kubectl.run("patch", "pod", name, "--subresource=resize", "--patch", json.dumps({"spec": resources}))
+            kubectl.run("patch", "pod", name, "--subresource=resize", "--patch", json.dumps(patch))
 
         def in_effect() -> bool:
             pods = [pod for pod in kubectl.pods(record["target"]) if pod["metadata"]["name"] in names]
-            return all(_cpu_limit(pod) == limit for pod in pods)
+            return all(_cpu_limit(pod) == cpu["limits"] for pod in pods)
 
-        return until(f"CPU limit {limit} of {record['target']} in effect", in_effect)
+        return until(f"CPU limit {cpu['limits']} of {record['target']} in effect", in_effect)
+
+
+def _milli(cores: float) -> str:
+    return f"{round(1000 * cores)}m"
+
+
+def _cores(quantity: str) -> float:
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
 
 
 def _cpu_limit(pod: dict) -> str | None:

@@ -1,0 +1,92 @@
+"""`make test-e2e`: the end-to-end tests in lanes beside each other, because most of their time is the product's own waits.
+
+What would disturb each other is in one lane. A lane's output is printed when it ends (until then it is in logs/e2e-LANE.log of the
+cache folder), and every half minute how far each has come.
+Exit status 1 if any lane failed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster import binaries
+
+ROOT = Path(__file__).resolve().parents[2]
+# The kernel's tests pass under emulation too: they are the ones that can give way.
+LANES = {
+    "cluster": (0, ["tests/e2e", "-m", "cluster", "-s"]),
+    "servers": (5, ["tests/e2e", "-m", "not cluster", "--ignore=tests/e2e/agent"]),
+    "kernel": (10, ["tests/e2e/agent"]),
+}
+TELL_SECONDS = 30
+ENDED = re.compile(r"\b(PASSED|FAILED|SKIPPED|ERROR|XFAIL)\b")
+
+
+@dataclass
+class Lane:
+    name: str
+    niceness: int
+    arguments: list[str]
+    began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+
+    @property
+    def log(self) -> Path:
+        return binaries.CACHE / "logs" / f"e2e-{self.name}.log"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "pytest", "-v", "--durations=10", *self.arguments]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                ["nice", "-n", str(self.niceness), *command], stdout=log, stderr=subprocess.STDOUT, cwd=ROOT
+            )
+
+    def ended(self) -> bool:
+        if self.seconds or self.process.poll() is None:
+            return False
+        self.seconds = time.monotonic() - self.began
+        return True
+
+    def progress(self) -> str:
+        return f"{self.name} {len(ENDED.findall(self.log.read_text(errors='replace')))} tests"
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Before the tests, whose time-outs do not allow for minutes of compiling.
+    binaries.ensure(*((*binaries.API_SERVER, "helm") if os.environ.get("KUBECONFIG") else binaries.BINARIES))
+    lanes = [Lane(name, *how) for name, how in LANES.items()]
+    told = began = time.monotonic()
+    try:
+        for lane in lanes:
+            lane.start()
+        while any(not lane.seconds for lane in lanes):
+            for lane in [lane for lane in lanes if lane.ended()]:
+                print(f"\n===== lane {lane.name}: exit {lane.process.returncode} after {lane.seconds:.0f} s =====", flush=True)
+                print(lane.log.read_text(errors="replace"), flush=True)
+            if time.monotonic() - told >= TELL_SECONDS:
+                told = time.monotonic()
+                print(f"{told - began:.0f} s: " + ", ".join(lane.progress() for lane in lanes if not lane.seconds), flush=True)
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        # They have the terminal's signal already; another one is for who sent it to this process alone.
+        for lane in lanes:
+            lane.process.send_signal(signal.SIGINT)
+        for lane in lanes:
+            lane.process.wait(60)
+        return 130
+    for lane in lanes:
+        print(f"lane {lane.name}: {'passed' if lane.process.returncode == 0 else 'FAILED'} in {lane.seconds:.0f} s")
+    return int(any(lane.process.returncode for lane in lanes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
