@@ -176,9 +176,8 @@ class Documents:
                 state = next((s for s in cycle.statuses(objective.app) if s.objective.id == objective.id), None)
         part = self._parts.get(verdict.app) if verdict.app is not None else None
         incident = part.incident_id if part is not None and part.closed is None and key[1] in part.slos else ""
-        meta = verdict.slo.meta
-        status = slo_status(state, verdict.app, given, before, meta.generation, cycle.now, incident)
-        return Document(Key("slos", *key), status, uid=meta.ref.uid, urgent=_URGENT_OWN)
+        status = slo_status(verdict.slo, state, verdict.app, given, before, cycle.now, incident)
+        return Document(Key("slos", *key), status, uid=verdict.slo.meta.ref.uid, urgent=_URGENT_OWN)
 
     def override(self, key: tuple[str, str]) -> Document:
         verdict = self._cycle.policy.overrides[key]

@@ -5,8 +5,11 @@ from typing import Any
 
 from appstatus.api.conditions import Condition, format_time, merge, slo_runtime
 from appstatus.api.names import AppKey
+from appstatus.api.objective import Indicator
+from appstatus.api.slo import SLO
 from appstatus.api.values import format_duration, format_objective
 from appstatus.report import text
+from appstatus.slo.sli import effective_threshold
 from appstatus.slo.status import SLOStatus, TierStatus
 
 Document = dict[str, Any]
@@ -19,12 +22,11 @@ def most_urgent(statuses: Iterable[SLOStatus]) -> list[SLOStatus]:
     return sorted(statuses, key=lambda status: (_URGENCY.index(status.state), -(status.burn or 0.0), status.objective.id))
 
 
-def indicator(status: SLOStatus) -> str:
+def indicator(kind: Indicator, threshold: float | None) -> str:
     """``availability``, ``latency<250ms`` (the effective threshold), ``promql``."""
-    if status.objective.indicator != "latency":
-        return status.objective.indicator
-    bound = status.threshold if status.threshold is not None else status.objective.threshold
-    return f"latency<{format_duration(bound or 0.0)}"
+    if kind != "latency" or threshold is None:
+        return kind
+    return f"latency<{format_duration(effective_threshold(threshold) or threshold)}"
 
 
 def fact(status: SLOStatus) -> str:
@@ -67,7 +69,7 @@ def entry(status: SLOStatus) -> Document:
     objective = status.objective
     document: Document = {
         "name": objective.id,
-        "indicator": indicator(status),
+        "indicator": indicator(objective.indicator, objective.threshold),
         "objective": format_objective(objective.ratio),
         "window": format_duration(objective.window),
         "state": status.state,
@@ -83,28 +85,31 @@ def entry(status: SLOStatus) -> Document:
 
 
 def slo_status(
+    slo: SLO,
     status: SLOStatus | None,
     app: AppKey | None,
     conditions: Sequence[Condition],
     previous: Mapping[str, Any],
-    generation: int,
     now: float,
     incident_id: str = "",
 ) -> Document:
-    """SLO.status. ``status`` is None while the SLO is not evaluated: the conditions, from the policy, say why.
+    """SLO.status. ``status`` is None while the SLO is not evaluated: the conditions, from the policy, say why, and what is shown is
+    what its owner wrote, as far as that can be understood.
 
     previous  the status written last: keeps the times of what did not change
     """
-    document: Document = {"observedGeneration": generation}
-    if app is not None:
-        document["target"] = f"{app.kind}/{app.name}"
+    document: Document = {"observedGeneration": slo.meta.generation}
+    if not slo.problems:
+        document |= {
+            "target": f"{app.kind}/{app.name}" if app is not None else text.cut(str(slo.target), 320),
+            "indicator": indicator(slo.indicator, slo.threshold),
+            "objective": format_objective(slo.ratio),
+        }
     runtime: tuple[Condition, ...] = ()
     if status is not None:
         objective = status.objective
         runtime = slo_runtime(status.state, status.reason, status.sli, objective.ratio)
         document |= {
-            "indicator": indicator(status),
-            "objective": format_objective(objective.ratio),
             "state": status.state,
             "since": previous["since"] if previous.get("state") == status.state and "since" in previous else format_time(now),
             "sli": text.sli(status.sli, objective.ratio),
@@ -121,7 +126,7 @@ def slo_status(
             document["incident"] = incident_id
     types = {condition.type for condition in runtime}
     kept = [condition for condition in conditions if condition.type not in types]
-    document["conditions"] = merge(previous.get("conditions", ()), [*kept, *runtime], generation, now)
+    document["conditions"] = merge(previous.get("conditions", ()), [*kept, *runtime], slo.meta.generation, now)
     return document
 
 

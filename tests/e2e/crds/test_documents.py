@@ -12,6 +12,7 @@ from appstatus.api.conditions import Condition, accepted
 from appstatus.api.fields import Problem
 from appstatus.api.names import EXTERNAL, AppKey, ObjectRef
 from appstatus.api.objective import Objective, Outage
+from appstatus.api.slo import parse_slo
 from appstatus.api.tiers import default_tiers
 from appstatus.diagnosis.classes import CLASSES
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
@@ -162,16 +163,18 @@ def test_a_full_appstatus_is_stored_as_sent(api: Any, closed: float | None) -> N
 
 def test_a_full_slo_status_is_stored_as_sent(api: Any) -> None:
     conditions = [*accepted(), Condition("TargetResolved", True, "Found", "x"), Condition("TiersReachable", True, "AllTiers", "x")]
-    document = slo_status(status("latency"), APP, conditions, {}, 1, NOW, "9f2c41")
     spec = {
         "targetRef": {"kind": "Deployment", "name": "checkout"},
         "objective": "99.5",
         "indicator": {"latency": {"threshold": "250ms"}},
     }
+    document = slo_status(parse_slo({"spec": spec}), status("latency"), APP, conditions, {}, NOW, "9f2c41")
     assert stored(api, "SLO", "full", spec, document) == document
 
 
-def test_an_slo_that_is_not_evaluated_has_only_conditions(api: Any) -> None:
-    document = slo_status(None, None, accepted(), {}, 1, NOW)
+def test_an_slo_without_a_target_yet_fills_its_columns(api: Any) -> None:
     spec = {"targetRef": {"kind": "Deployment", "name": "x"}, "objective": "99.5", "indicator": {"availability": {}}}
+    document = slo_status(parse_slo({"spec": spec}), None, None, accepted(), {}, NOW)
     assert stored(api, "SLO", "unresolved", spec, document) == document
+    shown = api.kubectl("get", "slo", "unresolved", "-n", NAMESPACE, "--no-headers").stdout.split()
+    assert shown[:4] == ["unresolved", "Deployment/x", "availability", "99.5%"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from appstatus.api.conditions import accepted
 from appstatus.api.names import AppKey, ObjectRef
+from appstatus.api.slo import parse_slo
 from appstatus.diagnosis.result import Evidence
 from appstatus.incidents.incident import Participation, marked
 from appstatus.report.appstatus import Findings, appstatus, health
@@ -213,8 +214,16 @@ def test_an_application_without_a_known_instance_count():
 # -- SLO.status -------------------------------------------------------------------------------------------------------------------
 
 
+def written(**spec):
+    """The SLO as its owner wrote it."""
+    given = {"targetRef": {"kind": "Deployment", "name": "checkout"}, "objective": "99.5"}
+    indicator = {"indicator": {"latency": {"threshold": "260ms"}}}
+    return parse_slo({"metadata": {"namespace": "shop", "name": "slow", "generation": 3}, "spec": given | indicator | spec})
+
+
 def slo(found, previous=None, now: float = NOW):
-    document = slo_status(found, CHECKOUT, accepted(), previous or {}, 3, now, "9f2c41" if found and found.violated else "")
+    incident_id = "9f2c41" if found.violated else ""
+    document = slo_status(written(), found, CHECKOUT, accepted(), previous or {}, now, incident_id)
     assert problems(document, status_schema("slos")) == []
     return document
 
@@ -245,8 +254,22 @@ def test_without_data_an_slo_is_unknown_never_met():
     assert condition(document, "ObjectiveMet") == ("Unknown", "NoData", "no fresh data")
 
 
-def test_an_slo_that_is_not_evaluated_has_only_conditions():
-    document = slo_status(None, None, accepted(), {}, 3, NOW)
+def test_an_slo_without_a_target_yet_shows_what_its_owner_wrote():
+    document = slo_status(written(), None, None, accepted(), {}, NOW)
+    assert problems(document, status_schema("slos")) == []
+    assert [document[name] for name in ("target", "indicator", "objective")] == ["Deployment/checkout", "latency<250ms", "99.5%"]
+    assert set(document) == {"observedGeneration", "target", "indicator", "objective", "conditions"}
+
+
+def test_an_slo_by_labels_shows_them_until_its_target_is_found():
+    by_labels = written(targetRef=None, selector={"matchLabels": {"app": "checkout"}}, indicator={"availability": {}})
+    document = slo_status(by_labels, None, None, accepted(), {}, NOW)
+    assert (document["target"], document["indicator"]) == ("selector app=checkout", "availability")
+    assert slo_status(by_labels, None, CHECKOUT, accepted(), {}, NOW)["target"] == "Deployment/checkout"
+
+
+def test_nothing_is_made_up_for_an_slo_that_cannot_be_understood():
+    document = slo_status(written(objective="many"), None, None, accepted(), {}, NOW)
     assert set(document) == {"observedGeneration", "conditions"}
 
 
