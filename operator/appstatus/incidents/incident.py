@@ -11,9 +11,7 @@ from typing import Literal
 from appstatus.api.names import AppKey, ObjectRef
 from appstatus.diagnosis.result import Diagnosis
 
-Reason = Literal[
-    "SLOFastBurn", "SLOSlowBurn", "SLOBudgetExhausted", "SLODataMissing", "SLOAffected", "SLORecovered"
-]  # fmt: skip
+Reason = Literal["SLOFastBurn", "SLOSlowBurn", "SLOAffected", "SLORecovered"]
 OPENINGS: tuple[Reason, ...] = ("SLOFastBurn", "SLOSlowBurn")
 
 # Why an incident is over.

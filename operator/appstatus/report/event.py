@@ -85,7 +85,7 @@ def event(part: Participation, reason: Reason, context: Context, now: float) -> 
             name=app.status_name,
             uid=context.appstatus_uid,
         ),
-        "type": "Warning" if reason in (*OPENINGS, "SLOBudgetExhausted", "SLODataMissing") else "Normal",
+        "type": "Warning" if reason in OPENINGS else "Normal",
         "reason": reason,
         "action": "Inspect",
         "message": message(part, reason, context, now),

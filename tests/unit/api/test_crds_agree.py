@@ -7,6 +7,7 @@ import pytest
 import yaml
 from appstatus.api import names, project, slo
 from appstatus.api.values import parse_duration, parse_objective
+from appstatus.incidents.incident import Reason
 from appstatus.inspections.table import CHECKS
 from appstatus.slo.status import State
 
@@ -41,6 +42,11 @@ def test_the_states_are_those_of_the_evaluation() -> None:
     states = list(State.__args__)
     assert at("SLO", "status.state")["enum"] == states
     assert at("AppStatus", "status.slos.[].state")["enum"] == states
+
+
+def test_the_reasons_of_an_incident_are_those_of_its_events() -> None:
+    for path in ("status.incident.due.[]", "status.incident.posted.[]"):
+        assert at("AppStatus", path)["enum"] == list(Reason.__args__)
 
 
 def test_defaults_agree() -> None:
