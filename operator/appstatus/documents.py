@@ -7,16 +7,17 @@ from typing import Any
 from appstatus.api import conditions
 from appstatus.api.conditions import Condition
 from appstatus.api.names import GROUP, AppKey
-from appstatus.api.policy import Policy
+from appstatus.api.policy import Policy, SLOVerdict
 from appstatus.api.scope import ProjectVerdict
 from appstatus.cluster.agent import owner_reference
 from appstatus.cluster.status import Document, Key
 from appstatus.config import Config
+from appstatus.incidents.datagap import DataGap, GapReason
 from appstatus.incidents.incident import Participation, Reason
 from appstatus.judge import Judgement
 from appstatus.model.facts import Facts
 from appstatus.model.world import Application, World
-from appstatus.report import appstatus, event
+from appstatus.report import appstatus, datagap, event
 from appstatus.report.incident import incident as incident_document
 from appstatus.report.incident import with_history
 from appstatus.report.objectives import slo_status
@@ -57,6 +58,13 @@ class Cycle:
         judgement = self.judgement(app)
         return judgement.statuses.get(app, []) if judgement is not None else []
 
+    def status(self, verdict: SLOVerdict) -> SLOStatus | None:
+        """Of an SLO; None while it is not evaluated."""
+        objective = verdict.objective
+        if objective is None or (objective.app, objective.id) in self.refusals:
+            return None
+        return next((each for each in self.statuses(objective.app) if each.objective.id == objective.id), None)
+
     def judge_health(self) -> None:
         for app in self.policy.apps:
             judgement = self.judgement(app)
@@ -76,13 +84,15 @@ def missing(world: World) -> str:
 
 
 class Documents:
-    """Of one cycle. ``parts`` is the live memory of incidents; ``previous`` and ``raw`` are what is stored."""
+    """Of one cycle. ``parts`` and ``gaps`` are the live memory of incidents and missing data; ``previous`` and ``stored`` are what
+    is stored."""
 
     def __init__(
         self,
         cycle: Cycle,
         config: Config,
         parts: Mapping[AppKey, Participation],
+        gaps: Mapping[Key, DataGap],
         previous: dict[AppKey, Status],
         stored: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]],
         clock: Callable[[], float],
@@ -91,6 +101,7 @@ class Documents:
         self._cycle = cycle
         self._config = config
         self._parts = parts
+        self._gaps = gaps
         self._previous = previous
         self._stored = stored
         self._clock = clock
@@ -161,23 +172,35 @@ class Documents:
             body["type"] = "Warning"
         return body
 
+    def data_event(self, key: Key, gap: DataGap, reason: GapReason) -> dict[str, Any] | None:
+        """That data of a Project or an SLO are missing, or back. None while there is no workload on which to tell it."""
+        cycle, cluster, instance = self._cycle, self._config.cluster, self._config.identity
+        if key.plural == "projects":
+            ref = cycle.policy.projects[key.name].project.meta.ref
+            return datagap.project_event(
+                gap, reason, ref, datagap.Context(key.name, self._lost(key.name), cluster, instance), self._clock()
+            )
+        verdict = cycle.policy.slos[key.namespace, key.name]
+        application = cycle.application(verdict.app) if verdict.app is not None else None
+        if application is None or application.ref is None:
+            return None
+        status = cycle.status(verdict)
+        why = status.reason if status is not None and status.state == "NoData" else ""
+        context = datagap.Context(cycle.policy.apps[application.key].project, why, cluster, instance)
+        return datagap.slo_event(gap, reason, verdict.slo, application.key, application.ref, context, self._clock())
+
     def slo(self, key: tuple[str, str]) -> Document:
         cycle = self._cycle
         verdict = cycle.policy.slos[key]
         before = self._before("slos", key)
         objective = verdict.objective
-        state = None
         given = verdict.conditions
-        if objective is not None:
-            refusal = cycle.refusals.get((objective.app, objective.id))
-            if refusal is not None:
-                given = conditions.with_refusal(given, *refusal)
-            else:
-                state = next((s for s in cycle.statuses(objective.app) if s.objective.id == objective.id), None)
+        if objective is not None and (objective.app, objective.id) in cycle.refusals:
+            given = conditions.with_refusal(given, *cycle.refusals[objective.app, objective.id])
         part = self._parts.get(verdict.app) if verdict.app is not None else None
         incident = part.incident_id if part is not None and part.closed is None and key[1] in part.slos else ""
-        status = slo_status(verdict.slo, state, verdict.app, given, before, cycle.now, incident)
-        return Document(Key("slos", *key), status, uid=verdict.slo.meta.ref.uid, urgent=_URGENT_OWN)
+        status = slo_status(verdict.slo, cycle.status(verdict), verdict.app, given, before, cycle.now, incident)
+        return self._with_gap(Document(Key("slos", *key), status, uid=verdict.slo.meta.ref.uid, urgent=_URGENT_OWN))
 
     def override(self, key: tuple[str, str]) -> Document:
         verdict = self._cycle.policy.overrides[key]
@@ -217,7 +240,18 @@ class Documents:
         }
         if agent_count:
             status["agents"] = agent_count
-        return Document(Key("projects", "", meta.name), status, uid=meta.ref.uid, urgent=_URGENT_OWN)
+        return self._with_gap(Document(Key("projects", "", meta.name), status, uid=meta.ref.uid, urgent=_URGENT_OWN))
+
+    def _lost(self, project: str) -> str:
+        """Why a Project has no fresh data; empty if it has."""
+        judgement = self._cycle.judgements.get(project)
+        return self._cycle.problems.get(project) or (missing(judgement.world) if judgement is not None else "")
+
+    def _with_gap(self, document: Document) -> Document:
+        gap = self._gaps.get(document.key)
+        if gap is not None:
+            document.status["dataLoss"] = datagap.gap_document(gap)
+        return document
 
     def _others(self, part: Participation) -> list[AppKey]:
         return sorted(p.app for p in self._parts.values() if p.incident_id == part.incident_id and p.app != part.app)

@@ -17,6 +17,7 @@ from appstatus.cluster import events
 from appstatus.cluster.status import Document, Key, StatusWriter
 from appstatus.cluster.writing import NotLeading, OutOfTime, Writer
 from appstatus.config import Config
+from appstatus.datalog import DataLog
 from appstatus.diagnosis.result import Diagnosis
 from appstatus.documents import Cycle, Documents, missing
 from appstatus.incidentlog import IncidentLog
@@ -29,7 +30,8 @@ from appstatus.metrics import Findings, OperatorMetrics
 from appstatus.model.build import build
 from appstatus.model.facts import Facts
 from appstatus.model.identity import CUSTOM
-from appstatus.report.event import LABEL_APPLICATION, label_value, still_open
+from appstatus.report.corev1 import LABEL_APPLICATION, label_value
+from appstatus.report.event import still_open
 from appstatus.report.incident import read_incident, read_latest
 from appstatus.sources.kubernetes import Cache
 from appstatus.stores import Store, Stores
@@ -71,7 +73,9 @@ class Engine:
         self._writer = writer
         self._metrics = metrics
         self._statuses = StatusWriter(writer)
-        self._incidents = IncidentLog(writer, self._statuses, lambda reason, result: metrics.events.labels(reason, result).inc())
+        recorder = events.Recorder(writer, lambda reason, result: metrics.events.labels(reason, result).inc())
+        self._incidents = IncidentLog(recorder, self._statuses)
+        self._data = DataLog(recorder, self._statuses)
         self._agent = AgentWork(config.agent, writer)
         self._loaded = False
         self._previous: dict[AppKey, dict[str, Any]] = {}  # by application: AppStatus.status as last made or read
@@ -152,8 +156,10 @@ class Engine:
         try:
             for raw in self._writer.kube.list(own_path("appstatuses")):
                 self._learn(raw, parts)
+            for plural in ("projects", "slos"):
+                self._data.load(plural, self._writer.kube.list(own_path(plural)))
         except (ApiError, Unreachable) as error:
-            log.warning("Leading, but the AppStatus objects cannot be read yet: %s", error)
+            log.warning("Leading, but what was written before cannot be read yet: %s", error)
             return False
         self._incidents.load(parts)
         self._known.update(self._previous)
@@ -184,21 +190,28 @@ class Engine:
         """A leader that cannot renew its lease goes on in memory: what it could not write stays due."""
         outcome = self._step(found, leading)
         self._closed |= {part.app: part.closed for part in outcome.closed if part.closed is not None}
-        documents = Documents(found, self._config, self._incidents.parts, self._previous, stored, clock)
+        self._data.observe(found)
+        documents = Documents(found, self._config, self._incidents.parts, self._data.gaps, self._previous, stored, clock)
         if not leading:
             self._incidents.remember(outcome)
             return "not leading now: nothing written"
         self._notice_others(stored)
         posted = self._incidents.settle(outcome, documents, deadline)
         agents = self._agent.run(found.policy.projects.values(), found.facts, deadline)
+
+        def project(name: str) -> Document:
+            return documents.project(found.policy.projects[name], agents.conditions[name], agents.counts.get(name, ""))
+
+        posted += self._data.settle(
+            lambda key: project(key.name) if key.plural == "projects" else documents.slo((key.namespace, key.name)),
+            documents.data_event,
+            deadline,
+        )
         made = [self._made(app, documents.appstatus, app) for app in sorted({*found.policy.apps, *self._incidents.parts})]
         self._incidents.forget_done()
         made += [self._made(f"SLO {key[0]}/{key[1]}", documents.slo, key) for key in found.policy.slos]
         made += [self._made(f"InspectionOverride {key[0]}/{key[1]}", documents.override, key) for key in found.policy.overrides]
-        made += [
-            self._made(f"Project {name}", documents.project, verdict, agents.conditions[name], agents.counts.get(name, ""))
-            for name, verdict in found.policy.projects.items()
-        ]
+        made += [self._made(f"Project {name}", project, name) for name in found.policy.projects]
         self._statuses.submit(document for document in made if document is not None)
         written = self._statuses.flush(deadline)
         deleted = self._delete_gone(found, deadline)

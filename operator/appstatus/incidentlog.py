@@ -5,14 +5,14 @@ at every attempt, so that the API server itself refuses a second one); then the 
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from appstatus.api.names import AppKey
-from appstatus.cluster import events
+from appstatus.cluster.events import Recorder
 from appstatus.cluster.status import StatusWriter
-from appstatus.cluster.writing import NotLeading, OutOfTime, Writer
+from appstatus.cluster.writing import NotLeading, OutOfTime
 from appstatus.documents import Documents
-from appstatus.incidents.incident import Participation, Reason, marked
+from appstatus.incidents.incident import Participation, marked
 from appstatus.incidents.machine import Outcome
 from appstatus.kube import ApiError
 
@@ -22,10 +22,9 @@ log = logging.getLogger(__name__)
 class IncidentLog:
     """The leader's memory of incidents. ``parts`` is what holds now; it is changed in place, so that documents see it."""
 
-    def __init__(self, writer: Writer, statuses: StatusWriter, count: Callable[[Reason, str], None]) -> None:
-        self._writer = writer
+    def __init__(self, recorder: Recorder, statuses: StatusWriter) -> None:
+        self._recorder = recorder
         self._statuses = statuses
-        self._count = count
         self._stored: dict[AppKey, Participation] = {}
         self.parts: dict[AppKey, Participation] = {}
 
@@ -67,7 +66,7 @@ class IncidentLog:
         posted = 0
         for part in sorted(members, key=lambda part: not part.opener):
             while part.due:
-                posted += self._post(part, part.due[0], documents, deadline)
+                posted += self._recorder.post(documents.event(part, part.due[0]), deadline)
                 part = self.parts[part.app] = marked(part, part.due[0])
                 self._store(part, documents, deadline)
         return posted
@@ -83,16 +82,3 @@ class IncidentLog:
                 # Refused for good, such as a namespace that is being deleted. Not to tell would be worse than to tell it twice.
                 log.error("The state of incident %s of %s was refused: %s", part.incident_id, part.app, error)
         self._stored[part.app] = part
-
-    def _post(self, part: Participation, reason: Reason, documents: Documents, deadline: float) -> int:
-        event = documents.event(part, reason)
-        name = f"{event['metadata']['namespace']}/{event['metadata']['name']}"
-        try:
-            result = events.post(self._writer, event, deadline)
-        except ApiError as error:
-            log.error("Event %s (%s) was refused: %s", name, reason, error)
-            self._count(reason, "refused")
-            return 0
-        self._count(reason, result)
-        log.info("Event %s (%s) %s: %s", name, reason, "posted" if result == "posted" else "was there already", event["message"])
-        return 1 if result == "posted" else 0

@@ -77,12 +77,13 @@ def with_refusal(conditions: Iterable[Condition], reason: str, message: str) -> 
     return (*refused(reason, message), *kept)
 
 
-def slo_runtime(state: str, reason: str, sli: float | None, ratio: float) -> tuple[Condition, ...]:
+def slo_runtime(state: str, reason: str, sli: float | None, ratio: float, idle: bool = False) -> tuple[Condition, ...]:
     """DataAvailable, ObjectiveMet and Violated of an SLO.
 
     state  as in ``slo.status.State``; reason: why there is no data; sli and ratio: fractions
+    idle   the data are fresh, but there was nothing to count in the window
     """
-    if state == "NoData":
+    if state == "NoData" and not idle:
         why = reason or "no fresh data"
         return (
             Condition("DataAvailable", False, "NoData", why),

@@ -22,7 +22,8 @@ _SEVERITIES: dict[str, Any] = {"Page": "page", "Ticket": "ticket"}
 
 @dataclass(frozen=True, slots=True)
 class SLO:
-    """``ratio`` is a fraction; ``window``, ``threshold`` and lengths are seconds; ``tiers`` are not yet checked for reach."""
+    """``ratio`` is a fraction; ``window``, ``threshold`` and lengths are seconds; ``tiers`` are not yet checked for reach;
+    ``data_missing``: an Event is wanted when its data go missing."""
 
     meta: Meta
     target: Target
@@ -38,6 +39,7 @@ class SLO:
     query_good: str | None = None
     query_bad: str | None = None
     query_total: str | None = None
+    data_missing: bool = False
     runbook_url: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
@@ -73,6 +75,7 @@ def parse_slo(body: Mapping[str, Any]) -> SLO:
         query_good=promql.string("good") or None,
         query_bad=promql.string("bad") or None,
         query_total=promql.string("total") or None,
+        data_missing=alerting.choice("dataMissing", ("Event", "None"), "None") == "Event",
         runbook_url=alerting.string("runbookURL"),
         labels=_labels(alerting),
         problems=tuple(problems),

@@ -1,38 +1,31 @@
 """The core/v1 Event of an incident: the one thing that reaches people and their alerting.
 
 Consumers forward nothing but the message, so it says everything in 1024 bytes: the fact, the cause with its evidence, every area
-as a token, failing checks by id. All results as data are in an annotation. Sources: docs/slo.md, kubernetes/kubernetes
-pkg/apis/core/validation/events.go.
+as a token, failing checks by id. All results as data are in an annotation.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from appstatus.api.conditions import format_time
-from appstatus.api.names import GROUP, VERSION, AppKey
+from appstatus.api.names import GROUP, VERSION, AppKey, ObjectRef
 from appstatus.diagnosis import wording
 from appstatus.diagnosis.result import Diagnosis
 from appstatus.incidents.incident import OPENINGS, SLO_REMOVED, WORKLOAD_DELETED, Participation, Reason
 from appstatus.inspections.result import CheckResult
 from appstatus.report import checks as inspected
+from appstatus.report import corev1, objectives, text
 from appstatus.report import incident as incidents
-from appstatus.report import objectives, text
+from appstatus.report.corev1 import LABEL_APPLICATION, MAX_MESSAGE, core_event, label_value
 from appstatus.slo.status import SLOStatus
 
 Document = dict[str, Any]
 
-COMPONENT = "appstatus"
-MAX_MESSAGE = 1024  # bytes, with an eventTime; the API server refuses more
 MAX_RESULTS = 32 * 1024
 SCHEMA = "appstatus.dev/results/v1"
 LABEL_INCIDENT = f"{GROUP}/incident"
-LABEL_APPLICATION = f"{GROUP}/application"
 RESULTS = f"{GROUP}/results"
 
 
@@ -56,53 +49,34 @@ class Context:
 def event(part: Participation, reason: Reason, context: Context, now: float) -> Document:
     """The Event for one reason of a participation, complete: it is never changed afterwards.
 
-    Its name follows from application, incident and reason, so that posting it again answers 409. Times are those of posting:
-    exporters drop what is older than 5 s.
+    Its name follows from application, incident and reason, so that posting it again answers 409.
     """
-    at = format_time(now)
     violated = objectives.most_urgent(status for status in context.statuses if status.objective.id in part.slos)
     runbook = next((status.objective.runbook_url for status in violated if status.objective.runbook_url), "")
     annotations = {RESULTS: _results(part, reason, context, violated)}
     if runbook:
         annotations[f"{GROUP}/runbook"] = runbook
-    app = part.app
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {
-            "name": event_name(part, reason),
-            "namespace": part.ref.namespace,
-            "labels": _labels(part, reason, context, violated),
-            "annotations": annotations,
-        },
-        "involvedObject": _without_empty(
-            apiVersion=part.ref.api_version, kind=part.ref.kind, namespace=part.ref.namespace, name=part.ref.name, uid=part.ref.uid
-        ),
-        "related": _without_empty(
-            apiVersion=f"{GROUP}/{VERSION}",
-            kind="AppStatus",
-            namespace=app.namespace,
-            name=app.status_name,
-            uid=context.appstatus_uid,
-        ),
-        "type": "Warning" if reason in OPENINGS else "Normal",
-        "reason": reason,
-        "action": "Inspect",
-        "message": message(part, reason, context, now),
-        "source": {"component": COMPONENT},
-        "reportingComponent": COMPONENT,
-        "reportingInstance": context.instance or COMPONENT,
-        "eventTime": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "firstTimestamp": at,
-        "lastTimestamp": at,
-        "count": 1,
-    }
+    return core_event(
+        event_name(part, reason),
+        part.ref,
+        appstatus_ref(part.app, context.appstatus_uid),
+        "Warning" if reason in OPENINGS else "Normal",
+        reason,
+        message(part, reason, context, now),
+        _labels(part, reason, context, violated),
+        annotations,
+        context.instance,
+        now,
+    )
 
 
 def event_name(part: Participation, reason: Reason) -> str:
     """``checkout.1f0c…``: the same for every try."""
-    digest = hashlib.sha256(f"{part.ref.uid}/{part.incident_id}/{reason}".encode()).hexdigest()[:16]
-    return f"{part.app.name[:236]}.{digest}"
+    return corev1.event_name(part.app.name, part.ref.uid, part.incident_id, reason)
+
+
+def appstatus_ref(app: AppKey, uid: str = "") -> ObjectRef:
+    return ObjectRef(f"{GROUP}/{VERSION}", "AppStatus", app.namespace, app.status_name, uid)
 
 
 def message(part: Participation, reason: Reason, context: Context, now: float) -> str:
@@ -194,15 +168,7 @@ def _labels(part: Participation, reason: Reason, context: Context, violated: Seq
         f"{GROUP}/severity": {"SLOFastBurn": "page", "SLOSlowBurn": "ticket"}.get(reason, "info"),
         f"{GROUP}/cluster": context.cluster,
     }
-    return {key: value for key, value in ((key, label_value(value)) for key, value in (labels | own).items()) if value}
-
-
-def label_value(value: str) -> str:
-    """What a label takes: at most 63 letters, digits, dots, dashes; a longer one ends in a digest, so that it stays unique."""
-    clean = re.sub(r"[^A-Za-z0-9._-]", "-", value)
-    if len(clean) > 63:
-        clean = f"{clean[:52]}-{hashlib.sha256(value.encode()).hexdigest()[:10]}"
-    return clean.strip("-._")
+    return labels | own
 
 
 def _results(part: Participation, reason: Reason, context: Context, violated: Sequence[SLOStatus]) -> str:
@@ -239,10 +205,6 @@ def _no_evidence(document: Document) -> None:
 
 def _only_failing(document: Document) -> None:
     document["inspections"] = [entry for entry in document["inspections"] if entry["outcome"] == "fail"][:64]
-
-
-def _without_empty(**fields: str) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if value}
 
 
 def still_open(events: Sequence[Mapping[str, Any]], app: AppKey) -> Participation | None:

@@ -108,7 +108,7 @@ def slo_status(
     runtime: tuple[Condition, ...] = ()
     if status is not None:
         objective = status.objective
-        runtime = slo_runtime(status.state, status.reason, status.sli, objective.ratio)
+        runtime = slo_runtime(status.state, status.reason, status.sli, objective.ratio, status.idle)
         document |= {
             "state": status.state,
             "since": previous["since"] if previous.get("state") == status.state and "since" in previous else format_time(now),

@@ -220,6 +220,7 @@ def _status(
         reason=reason,
         covered_5m=float(five.covered[i]),
         total_1h=float(hour.total[i]),
+        idle=state == "NoData" and fresh,
     )
 
 

@@ -41,6 +41,7 @@ class SLOStatus:
     bad_ratio_5m / total_5m / covered_5m: the last five minutes, for closing; the ratio is None without requests
     total_1h   requests in the last hour
     threshold  the effective latency threshold (next lower bound), seconds
+    idle       NoData although its data are fresh: there was nothing to count in the whole window
     """
 
     objective: Objective
@@ -58,6 +59,7 @@ class SLOStatus:
     reason: str = ""
     covered_5m: float = 0.0
     total_1h: float = 0.0
+    idle: bool = False
 
     @property
     def violated(self) -> bool:

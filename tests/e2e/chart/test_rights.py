@@ -23,6 +23,7 @@ ALLOWED: tuple[tuple[str, ...], ...] = (
     *(("patch", f"{kind}.appstatus.dev/status", "-A") for kind in ("projects", "slos", "inspectionoverrides", "appstatuses")),
     *((verb, "appstatuses.appstatus.dev", "-A") for verb in ("create", "get", "patch", "delete", "list", "watch")),
     ("create", "events", "-n", "shop"),
+    ("create", "events", "-n", "default"),  # of a Project, which has no namespace
     ("list", "events", "-n", "shop"),
     ("create", "leases.coordination.k8s.io", "-n", NAMESPACE),
     ("get", "leases.coordination.k8s.io/appstatus-operator", "-n", NAMESPACE),

@@ -321,6 +321,7 @@ SCHEMA_CASES: tuple[Case, ...] = (
     Case("SLO", "spec.objectives", "99", ('unknown field "spec.objectives"',)),
     Case("SLO", "metadata.name", "x" * 64, ("metadata.name", "Too long", "63")),
     Case("SLO", "spec.alerting", {"events": "all"}, ("spec.alerting.events", '"all"', '"All", "Page", "None"')),
+    Case("SLO", "spec.alerting", {"dataMissing": "yes"}, ("spec.alerting.dataMissing", '"yes"', '"Event", "None"')),
     Case("SLO", "spec.alerting", {"minBadEvents": 0}, ("spec.alerting.minBadEvents", "0", "greater than or equal to 1")),
     Case("InspectionOverride", "spec.reason", DELETE, ("spec.reason", "Required value")),
     Case("InspectionOverride", "spec.expiresAt", "tomorrow", ("spec.expiresAt", '"tomorrow"', "date-time")),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from appstatus.api.objective import Objective
 from appstatus.cluster.agent import AgentSettings
 from appstatus.cluster.writing import Writer
 from appstatus.config import Config
@@ -16,6 +17,7 @@ from appstatus.model.series import Metrics, Series
 from appstatus.model.world import BUCKETS
 from appstatus.slo.ledger import Ledger
 from appstatus.sources.kubernetes import Cache
+from appstatus.sources.promql import Rates
 from appstatus.stores import Store, Stores
 from synthetic import MACHINE, NODE
 
@@ -45,6 +47,7 @@ class Script:
     filled: bool = True
     columns: int = COLUMNS
     down: bool = False
+    silent: bool = False  # the users' own queries find nothing
 
     def update(self, now: float) -> Metrics:
         end = int(now // STEP)
@@ -106,12 +109,23 @@ class Script:
         return f"/k8s/{self.namespace}/{pod}/app"
 
 
-class _NoPromQL:
-    def want(self, *_: Any) -> None:
-        pass
+@dataclass
+class _PromQL:
+    """Every promql objective has 20 good events/s, as long as the script lets it."""
+
+    script: Script
+    wanted: list[Objective] = field(default_factory=list)
+    end: int = 0
+
+    def want(self, objectives: list[Objective], now: float) -> None:
+        self.wanted = [objective for objective in objectives if objective.indicator == "promql"]
+        self.end = int(now // STEP)
 
     def take(self) -> tuple[dict[Any, Any], dict[Any, Any]]:
-        return {}, {}
+        if self.script.down or self.script.silent:
+            return {}, {}
+        rates = Rates(self.end - COLUMNS + 1, None, np.zeros(COLUMNS), np.full(COLUMNS, 20.0))
+        return {(objective.app, objective.id): [rates] for objective in self.wanted}, {}
 
     def close(self) -> None:
         pass
@@ -148,8 +162,8 @@ class CrashingKube:
 
 
 class Simulation:
-    """A chain of engines over one simulated time; ``run`` starts a new one after each crash. Only the writes of incidents are
-    counted: their state, their Events, the marks."""
+    """A chain of engines over one simulated time; ``run`` starts a new one after each crash. Only the writes of incidents and of
+    missing data are counted: their state, their Events, the marks."""
 
     def __init__(self, kube: Kube, script: Script, start: float) -> None:
         self.kube = kube
@@ -168,8 +182,13 @@ class Simulation:
         stores = Stores(self.kube, "appstatus", opener=lambda endpoint, step, now: self._store(now))
         config = Config("appstatus", "test", AgentSettings("", "appstatus"))
         self.engine = Engine(config, self.cache, stores, writer, OperatorMetrics("test", ""))
-        settle = self.engine._incidents.settle
+        for told in (self.engine._incidents, self.engine._data):
+            told.settle = self._counted(told.settle)  # type: ignore[method-assign,attr-defined]
+        for plural in self.cache.resources:
+            self.cache.fill(self.kube, plural)
+        return self.engine
 
+    def _counted(self, settle: Callable[..., int]) -> Callable[..., int]:
         def counted(*arguments: Any) -> int:
             self.crashing.counting = True
             try:
@@ -177,13 +196,10 @@ class Simulation:
             finally:
                 self.crashing.counting = False
 
-        self.engine._incidents.settle = counted  # type: ignore[method-assign]
-        for plural in self.cache.resources:
-            self.cache.fill(self.kube, plural)
-        return self.engine
+        return counted
 
     def _store(self, now: float) -> Store:
-        ledger, promql = Ledger(STEP, now), _NoPromQL()
+        ledger, promql = Ledger(STEP, now), _PromQL(self.script)
         return Store(self.script, promql, ledger, _NoBackfill())  # type: ignore[arg-type]
 
     def run(self, seconds: float) -> None:

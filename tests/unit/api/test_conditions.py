@@ -33,6 +33,14 @@ def test_no_data_is_never_met() -> None:
     }
 
 
+def test_nobody_asking_is_not_a_lack_of_data() -> None:
+    assert {c.type: (c.status, c.reason) for c in slo_runtime("NoData", "no requests", None, 0.99, idle=True)} == {
+        "DataAvailable": (True, "Fresh"),
+        "ObjectiveMet": (None, "NoRequests"),
+        "Violated": (False, "NotBurning"),
+    }
+
+
 def test_an_unmet_objective_is_not_a_violation_by_itself() -> None:
     assert {c.type: c.status for c in slo_runtime("Exhausted", "", 0.98, 0.99)} == {
         "DataAvailable": True,

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from appstatus.api import names, project, slo
 from appstatus.api.values import parse_duration, parse_objective
+from appstatus.incidents import datagap
 from appstatus.incidents.incident import Reason
 from appstatus.inspections.table import CHECKS
 from appstatus.slo.status import State
@@ -45,8 +46,10 @@ def test_the_states_are_those_of_the_evaluation() -> None:
 
 
 def test_the_reasons_of_an_incident_are_those_of_its_events() -> None:
-    for path in ("status.incident.due.[]", "status.incident.posted.[]"):
-        assert at("AppStatus", path)["enum"] == list(Reason.__args__)
+    for each in ("due", "posted"):
+        assert at("AppStatus", f"status.incident.{each}.[]")["enum"] == list(Reason.__args__)
+        assert at("Project", f"status.dataLoss.{each}.[]")["enum"] == list(datagap.PROJECT)
+        assert at("SLO", f"status.dataLoss.{each}.[]")["enum"] == list(datagap.SLO)
 
 
 def test_defaults_agree() -> None:
@@ -62,6 +65,8 @@ def test_defaults_agree() -> None:
     assert parse_duration(at("SLO", "spec.window")["default"]) == project.DEFAULT_WINDOW
     assert frozenset(at("SLO", "spec.indicator.availability.badStatuses")["default"]) == slo.BAD_STATUSES
     assert at("SLO", "spec.alerting.events")["default"] == "All"
+    written = slo.parse_slo({"spec": {"alerting": {"dataMissing": at("SLO", "spec.alerting.dataMissing")["default"]}}})
+    assert not written.data_missing
     assert at("SLO", "spec.alerting.minBadEvents")["default"] == slo.MIN_BAD_EVENTS
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from appstatus.api.names import AppKey
 from appstatus.diagnosis.result import Cause
 from appstatus.incidents.incident import marked
-from appstatus.report.event import Context, event, event_name, label_value, message, still_open
+from appstatus.report.corev1 import label_value
+from appstatus.report.event import Context, event, event_name, message, still_open
 from cases import CART, CHECKOUT, NOW, REF, checks, diagnosis, met, objective, opener, status
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -323,7 +323,9 @@ def test_an_application_without_requests_has_no_default_slo():
     assert line.cycle(240) is None
     line = Timeline(rate((DAY, 0.0)), objective=own())
     status = line.cycle(240)
-    assert status.state == "NoData" and "no requests" in status.reason
+    assert status.state == "NoData" and status.idle and "no requests" in status.reason
+    (later,) = line.ledger.evaluate([line.objective], line.now + 600)[CART]
+    assert later.state == "NoData" and not later.idle, "stale by then"
 
 
 def cronjob(wanted, *, kept=True, agent=True, failed=(), runs=6):
