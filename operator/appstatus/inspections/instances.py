@@ -26,7 +26,7 @@ def _availability(judge: Judge) -> list[Finding]:
     if app.key.kind in PERIODIC or app.desired is None or app.desired == 0:
         return []
     if app.available is None:
-        return [Finding(app.key.name, False, None)]
+        return [Finding(app.key.name, False, None, fact="its controller has not said yet")]
     if app.created is not None and now - app.created < FIRST_START:
         return []
     value = 100.0 * app.available / app.desired

@@ -70,7 +70,9 @@ class Judge:
         window = self.recent(item.values, check.sustained_for)
         known = window[~np.isnan(window)]
         if 2 * len(known) < self.steps(check.sustained_for):
-            return Finding(item.name, False, None, fact=item.unknown)
+            minutes = check.sustained_for / 60
+            young = f"measured for less than {minutes / 2:g} of {minutes:g} min"
+            return Finding(item.name, False, None, fact=item.unknown or young)
         value = float(known.sum()) / len(known)
         if not _beyond(check, known, threshold).all():
             return Finding(item.name, False, value)
@@ -120,8 +122,12 @@ class Judge:
                 by,
             )
         if worst is None:
-            reason = next((f.fact for f in findings if f.fact), "no fresh data")
-            return CheckResult(check_id, check.area, "unknown", threshold=threshold, evidence=reason, overridden_by=by)
+            silent = self._silent_nodes() if check.needs else []
+            lost = f"no fresh data of {', '.join(silent[:3])}" if silent else ""
+            reason = lost or next((f.fact for f in findings if f.fact), "not measured lately")
+            return CheckResult(
+                check_id, check.area, "unknown", threshold=threshold, evidence=reason, overridden_by=by, waiting=not lost
+            )
         return CheckResult(check_id, check.area, "pass", worst.value, threshold, overridden_by=by)
 
     def _gap(self, check: Check) -> str:
@@ -132,6 +138,16 @@ class Judge:
         if check.needs and (self.world.newest is None or self.world.now - self.world.newest > STALE):
             return "no fresh data of any agent"
         return ""
+
+    def _silent_nodes(self) -> list[str]:
+        """Nodes of the application whose agents are not heard. Where all are, what is not known has not been measured yet."""
+        homes = {i.node for i in self.app.instances.values() if i.node and not i.obsolete}
+        return sorted(name for name in homes if not self._heard(name))
+
+    def _heard(self, name: str) -> bool:
+        node = self.world.nodes.get(name)
+        # A rate ends with the agent's last scrape, while Prometheus repeats a gauge for 5 min.
+        return node is not None and node.cpu_usage is not None and not np.isnan(self.recent(node.cpu_usage, STALE)).all()
 
 
 def _beyond(check: Check, values: F64, threshold: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

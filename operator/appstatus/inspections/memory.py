@@ -57,7 +57,7 @@ def _leak(judge: Judge, name: str, container: Container) -> Finding:
         return young
     first = int(np.argmax(known))
     if known[first:].mean() < 0.8:
-        return Finding(name, False, None)
+        return Finding(name, False, None, fact="its last hour has gaps")
     times, rss = _longest_run(times[known], rss[known])
     if len(rss) < LEAK_LEAST_POINTS or times[-1] - times[0] < LEAK_LEAST_WINDOW:
         return young

@@ -169,12 +169,25 @@ def _slos_met(statuses: Sequence[SLOStatus]) -> Condition:
 
 
 def _data_available(found: Findings) -> Condition:
+    """False only when data are missing that should be there: that alarms. Young, rarely used, not asked yet: that passes."""
+    kind = "DataAvailable"
     if found.missing:
-        return Condition("DataAvailable", False, "NoData", text.cut(found.missing, 512))
-    without = [f"SLO {status.objective.id}: {status.reason}" for status in found.statuses if status.state == "NoData"]
-    unknown = [check.id for check in found.checks if check.outcome == "unknown" and check.area != "slo"]
-    if unknown:
-        without.append(f"checks without data: {text.names(unknown, 8)}")
-    if without:
-        return Condition("DataAvailable", False, "Incomplete", text.cut("; ".join(without), 512))
-    return Condition("DataAvailable", True, "Fresh", "fresh data for everything that is judged")
+        return Condition(kind, False, "NoData", text.cut(found.missing, 512))
+    checks = [check for check in found.checks if check.area != "slo"]
+    lost = [
+        f"SLO {status.objective.id}: {status.reason}" for status in found.statuses if status.state == "NoData" and not status.idle
+    ]
+    ids, _ = inspected.without_data(checks)
+    if ids:
+        lost.append(f"checks without data: {text.names(ids, 8)}")
+    if lost:
+        return Condition(kind, False, "Incomplete", text.cut("; ".join(lost), 512))
+    waiting = [
+        f"SLO {status.objective.id} ({status.reason})" for status in found.statuses if status.state == "Pending" or status.idle
+    ]
+    waiting += [f"{check.id} ({check.evidence})" for check in checks if check.waiting]
+    if waiting:
+        judged = any(check.outcome in ("pass", "fail") for check in found.checks)
+        message = f"nothing is missing, but there is too little yet for {text.names(waiting, 5)}"
+        return Condition(kind, True if judged else None, inspected.GATHERING, text.cut(message, 512))
+    return Condition(kind, True, "Fresh", "fresh data for everything that is judged")

@@ -10,6 +10,8 @@ from appstatus.report import text
 
 Document = dict[str, Any]
 
+# Reason of a condition: the data are fresh, but too few yet to judge.
+GATHERING = "Gathering"
 SHOWN_AREAS = tuple(area for area in AREAS if any(check.area == area for check in CHECKS))
 
 
@@ -20,11 +22,14 @@ def failing(checks: Iterable[CheckResult]) -> list[str]:
 
 
 def tokens(checks: Sequence[CheckResult], slo: str) -> str:
-    """``slo:FAIL inst:ok cpu:ok net:?``: every area; ``none``: nothing of it applies here, ``?``: no fresh data."""
+    """``slo:FAIL inst:ok cpu:ok net:?``: every area; ``none``: nothing of it applies here, ``?``: nothing can be said."""
     found = []
     for area in SHOWN_AREAS:
-        outcomes: set[str] = {check.outcome for check in checks if check.area == area}
-        found.append(f"{area}:{slo if area == 'slo' else _token(outcomes)}")
+        outcomes: set[str] = {check.outcome for check in checks if check.area == area and not check.waiting}
+        waiting = any(check.waiting for check in checks if check.area == area)
+        # What waits for more to be measured does not hide what is known.
+        token = "?" if waiting and outcomes <= {"skip"} else _token(outcomes)
+        found.append(f"{area}:{slo if area == 'slo' else token}")
     return " ".join(found)
 
 
@@ -43,17 +48,28 @@ def conditions(checks: Sequence[CheckResult]) -> list[Condition]:
         if area == "slo" or not mine:
             continue
         bad = failing(mine)
-        unknown = [check.id for check in mine if check.outcome == "unknown"]
+        lost, waiting = without_data(mine)
+        passing = [check.id for check in mine if check.outcome == "pass"]
+        too_little = f"too little measured yet for {text.names(waiting, 5)}" if waiting else ""
         if bad:
             by_id = {check.id: check for check in mine}
             # Evidence has figures that move; it stands in status.inspections.failing, where it keeps its text while they are close.
             titles = [f"{BY_ID[each].title} fails{_where(by_id[each])}" for each in bad]
             found.append(Condition(AREAS[area], False, bad[0], text.cut("; ".join(titles), 160)))
-        elif unknown:
-            found.append(Condition(AREAS[area], None, "NoData", f"no fresh data for {text.names(unknown, 5)}"))
+        elif lost:
+            found.append(Condition(AREAS[area], None, "NoData", f"no fresh data for {text.names(lost, 5)}"))
+        elif not passing:
+            found.append(Condition(AREAS[area], None, GATHERING, too_little))
         else:
-            found.append(Condition(AREAS[area], True, "ChecksPass", f"checks pass: {text.names([c.id for c in mine], 8)}"))
+            sentences = filter(None, (f"checks pass: {text.names(passing, 8)}", too_little))
+            found.append(Condition(AREAS[area], True, "ChecksPass", "; ".join(sentences)))
     return found
+
+
+def without_data(checks: Iterable[CheckResult]) -> tuple[list[str], list[str]]:
+    """Ids of checks about which nothing can be said: because data are missing, and because too little has been measured so far."""
+    unknown = [check for check in checks if check.outcome == "unknown"]
+    return [check.id for check in unknown if not check.waiting], [check.id for check in unknown if check.waiting]
 
 
 def _where(check: CheckResult) -> str:

@@ -8,8 +8,10 @@ from appstatus.api.policy import AppPolicy, Policy
 from appstatus.api.scope import Scope
 from appstatus.api.settings import Exclusion, Override, Settings
 from appstatus.inspections import run
+from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import AREAS, BY_ID, CHECKS
 from appstatus.model.queries import BY_ID as QUERIES
+from appstatus.model.series import F64
 from appstatus.model.world import Node, World
 from appstatus.slo.status import SLOStatus
 from hypothesis import given, settings
@@ -138,3 +140,62 @@ def test_missing_samples_never_crash_and_never_accuse(data: st.DataObject) -> No
         edge.traffic.requests = {s: np.where(gaps.random(T) < share, np.nan, v) for s, v in edge.traffic.requests.items()}
     outcomes = {r.outcome for results in run(made, None, NOW).values() for r in results}
     assert "fail" not in outcomes
+
+
+# -- too young, or lost ---------------------------------------------------------------------------------------------------------
+
+
+def since(steps: int, value: float = 1e8) -> F64:
+    """Known for the last ``steps`` steps only."""
+    return np.where(np.arange(T) >= T - steps, value, np.nan)
+
+
+def until(steps_ago: int, value: float = 1e8) -> F64:
+    return np.where(np.arange(T) < T - steps_ago, value, np.nan)
+
+
+def judged(arrays: F64, heard: F64 | None, node: str = "node-1") -> dict[str, CheckResult]:
+    """Memory of one container, and what its node's agent tells."""
+    made = world(
+        [application(CART, [instance("cart-a", node, containers=[container(memory_rss=arrays, memory_limit=series(2e8))])])]
+    )
+    made.nodes["node-1"] = Node("node-1", True, cpu_cores=4, cpu_usage=heard)
+    return {r.id: r for r in run(made, None, NOW)[CART]}
+
+
+def test_a_young_container_lacks_nothing_and_says_what_it_waits_for() -> None:
+    found = judged(since(8), heard=series(0.3))  # two minutes
+    assert (found["MemoryContainer"].outcome, found["MemoryContainer"].waiting) == ("unknown", True)
+    assert found["MemoryContainer"].evidence == "measured for less than 2.5 of 5 min"
+    assert (found["MemoryLeakPercent"].waiting, found["MemoryLeakPercent"].evidence) == (
+        True,
+        "less than 20 min of its life are known",
+    )
+    grown = judged(since(60), heard=series(0.3))
+    assert (grown["MemoryContainer"].outcome, grown["MemoryLeakPercent"].waiting) == ("pass", True)
+
+
+def test_where_the_nodes_agent_is_not_heard_data_are_lost() -> None:
+    for heard in (until(8, 0.3), None):
+        found = judged(until(12), heard)["MemoryContainer"]
+        assert (found.outcome, found.waiting, found.evidence) == ("unknown", False, "no fresh data of node-1")
+    assert judged(since(8), series(0.3), node="node-2")["MemoryContainer"].evidence == "no fresh data of node-2"
+
+
+def test_a_failed_query_is_lost_data_whatever_the_age() -> None:
+    made = world([application(CART, [instance("cart-a", containers=[container(memory_rss=since(8))])])])
+    made.nodes["node-1"] = Node("node-1", True, cpu_cores=4, cpu_usage=series(0.3))
+    made.missing["container_memory_rss"] = "time-out"
+    found = {r.id: r for r in run(made, None, NOW)[CART]}["MemoryLeakPercent"]
+    assert (found.outcome, found.waiting, found.evidence) == ("unknown", False, "query container_memory_rss failed: time-out")
+
+
+def test_a_dependency_that_is_rarely_called_lacks_no_data() -> None:
+    rare = series(0.0)
+    rare[::80] = 0.1
+    made = world(
+        [application(CART), application(key("redis"))], [connection(CART, key("redis"), traffic({"2xx": rare}, mean=series(0.01)))]
+    )
+    made.nodes["node-1"] = Node("node-1", True, cpu_cores=4, cpu_usage=series(0.3))
+    found = {r.id: r for r in run(made, None, NOW)[CART]}["DependencyLatency"]
+    assert (found.outcome, found.waiting, found.evidence) == ("unknown", True, "less than 10 min to compare with")

@@ -88,6 +88,51 @@ def test_missing_data_is_told():
     assert condition(document, "DataAvailable") == ("False", "NoData", "Prometheus does not answer: time-out")
 
 
+def young(*ids: str):
+    """All checks pass but these, for which too little has been measured."""
+    return [
+        replace(c, outcome="unknown", waiting=True, evidence="5 of 20 min") if c.id in ids else c for c in checks(SLOLatency="pass")
+    ]
+
+
+def test_a_young_application_alarms_nobody_and_says_what_is_waited_for():
+    statuses = [status("Pending", reason="its first instance is younger than 2 min"), met()]
+    document = made(findings(checks=young("MemoryLeakPercent", "NetworkRTT"), statuses=statuses, participation=None))
+    assert condition(document, "DataAvailable") == (
+        "True",
+        "Gathering",
+        "nothing is missing, but there is too little yet for SLO checkout-latency (its first instance is younger than 2 min), "
+        "MemoryLeakPercent (5 of 20 min), NetworkRTT (5 of 20 min)",
+    )
+    assert condition(document, "MemoryHealthy") == (
+        "True", "ChecksPass", "checks pass: MemoryOOM, MemoryContainer; too little measured yet for MemoryLeakPercent",
+    )  # fmt: skip
+    assert document["inspections"]["unknown"] == ["MemoryLeakPercent", "NetworkRTT"]
+
+
+def test_an_area_of_which_nothing_is_known_yet_is_unknown_not_without_data():
+    document = made(findings(checks=young("CPUContainer", "CPUNode", "CPUThrottling", "CPUDelay"), statuses=[], participation=None))
+    assert condition(document, "CPUHealthy")[:2] == ("Unknown", "Gathering")
+    every = [replace(c, outcome="unknown", waiting=True) for c in checks()]
+    document = made(findings(checks=every, statuses=[], participation=None))
+    assert condition(document, "DataAvailable")[:2] == ("Unknown", "Gathering") and document["health"] == "Unknown"
+
+
+def test_missing_data_outweigh_what_is_waited_for():
+    found = [replace(c, outcome="unknown") if c.id == "CPUNode" else c for c in young("MemoryLeakPercent")]
+    document = made(findings(checks=found, statuses=[status("NoData", reason="no fresh data")], participation=None))
+    assert condition(document, "DataAvailable") == (
+        "False", "Incomplete", "SLO checkout-latency: no fresh data; checks without data: CPUNode",
+    )  # fmt: skip
+    assert condition(document, "CPUHealthy")[:2] == ("Unknown", "NoData")
+
+
+def test_an_slo_that_nobody_calls_lacks_no_data():
+    idle = status("NoData", reason="no requests in the window", idle=True, sli=None, budget=None)
+    document = made(findings(checks=checks(SLOLatency="unknown"), statuses=[idle], participation=None))
+    assert condition(document, "DataAvailable")[:2] == ("True", "Gathering") and document["health"] == "Unknown"
+
+
 def test_nothing_is_written_while_figures_move_a_little():
     """A whole cycle later: more requests, slightly other values, the same picture."""
     first = made(findings())

@@ -85,6 +85,11 @@ def test_areas_without_data_or_without_checks_are_told_apart():
     context = replace(CONTEXT, checks=checks(CPUContainer="unknown", DeploymentStatus="skip"))
     assert " cpu:? " in told(opener(), "SLOFastBurn", context)
     assert " deploy:none " in told(opener(), "SLOFastBurn", context)
+    young = [
+        replace(c, outcome="unknown", waiting=True) if c.id in ("MemoryLeakPercent", "DeploymentStatus") else c for c in checks()
+    ]
+    assert " mem:ok " in told(opener(), "SLOFastBurn", replace(CONTEXT, checks=young)), "what is known counts"
+    assert " deploy:? " in told(opener(), "SLOFastBurn", replace(CONTEXT, checks=young))
 
 
 def test_the_whole_object():
