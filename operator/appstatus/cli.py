@@ -226,6 +226,7 @@ def _document(found: Cycle, app: AppKey) -> dict[str, Any]:
         statuses=found.statuses(app),
         diagnosis=judgement.diagnoses.get(app),
         problems=policy.problems,
+        called=policy.called,
         missing=missing(judgement.world),
     )
     return appstatus.appstatus(findings, found.health, judgement.world.step, {}, 1, found.now)

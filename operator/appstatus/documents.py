@@ -134,6 +134,7 @@ class Documents:
                 affected=self._others(part) if part is not None else (),
                 diagnosis=judgement.diagnoses.get(app),
                 problems=policy.problems,
+                called=policy.called,
                 missing=missing(judgement.world),
             ),
             cycle.health,
@@ -164,6 +165,7 @@ class Documents:
                 opener_diagnosis=opener.diagnosis if opener is not None and opener.incident_id == part.incident_id else None,
                 cluster=self._config.cluster,
                 instance=self._config.identity,
+                called=policy.called if policy is not None else "",
             ),
             self._clock(),
         )
@@ -186,7 +188,8 @@ class Documents:
             return None
         status = cycle.status(verdict)
         why = status.reason if status is not None and status.state == "NoData" else ""
-        context = datagap.Context(cycle.policy.apps[application.key].project, why, cluster, instance)
+        policy = cycle.policy.apps[application.key]
+        context = datagap.Context(policy.project, why, cluster, instance, policy.called)
         return datagap.slo_event(gap, reason, verdict.slo, application.key, application.ref, context, self._clock())
 
     def slo(self, key: tuple[str, str]) -> Document:

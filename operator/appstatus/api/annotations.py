@@ -5,13 +5,13 @@ from dataclasses import replace
 
 from appstatus.api.fields import Problem
 from appstatus.api.project import MAX_THRESHOLD, MIN_THRESHOLD, DefaultSLO
-from appstatus.api.scope import CATEGORY_ANNOTATION, PREFIX
+from appstatus.api.scope import CATEGORY_ANNOTATION, NAME_ANNOTATION, PREFIX
 from appstatus.api.values import parse_duration, parse_objective
 
 AVAILABILITY_OBJECTIVE = PREFIX + "slo-availability-objective"
 LATENCY_OBJECTIVE = PREFIX + "slo-latency-objective"
 LATENCY_THRESHOLD = PREFIX + "slo-latency-threshold"
-KNOWN = frozenset({AVAILABILITY_OBJECTIVE, LATENCY_OBJECTIVE, LATENCY_THRESHOLD, CATEGORY_ANNOTATION})
+KNOWN = frozenset({AVAILABILITY_OBJECTIVE, LATENCY_OBJECTIVE, LATENCY_THRESHOLD, CATEGORY_ANNOTATION, NAME_ANNOTATION})
 OFF = "off"
 
 

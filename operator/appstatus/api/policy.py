@@ -1,9 +1,10 @@
 """What holds for each application, from Projects, SLOs, InspectionOverrides and annotations; and what to answer their owners."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appstatus.api import annotations
+from appstatus.api.called import display_names
 from appstatus.api.conditions import Condition, accepted, invalid, refused
 from appstatus.api.fields import Problem
 from appstatus.api.names import AppKey
@@ -28,6 +29,7 @@ class AppPolicy:
     objectives  SLOs of its own, then defaults of the Project that none of them replaces
     settings    what the Project and InspectionOverrides say of its checks
     problems    annotations of the workload that cannot be understood (condition AnnotationsValid)
+    called      its display name, empty if it has none of its own
     """
 
     key: AppKey
@@ -36,6 +38,7 @@ class AppPolicy:
     objectives: tuple[Objective, ...]
     settings: Settings = field(default_factory=Settings)
     problems: tuple[Problem, ...] = ()
+    called: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,15 @@ def resolve(
     for verdict in slo_verdicts.values():
         if verdict.app is not None and verdict.objective is not None:
             own.setdefault(verdict.app, []).append(verdict.objective)
+    called, wrong = display_names(directory.all)
     apps = {}
     for workload in directory.all:
-        project = scope.project_of(workload.key.namespace)
+        key = workload.key
+        project = scope.project_of(key.namespace)
         if project is not None:
-            apps[workload.key] = _app_policy(workload, project, scope, own.get(workload.key, []), settings[workload.key])
+            found = _app_policy(workload, project, scope, own.get(key, []), settings[key])
+            problems = (*found.problems, wrong[key]) if key in wrong else found.problems
+            apps[key] = replace(found, problems=problems, called=called.get(key, ""))
     return Policy(scope, apps, slo_verdicts, override_verdicts)
 
 

@@ -10,6 +10,7 @@ from appstatus.api.selection import matches, matches_any
 
 PREFIX = "appstatus.dev/"
 CATEGORY_ANNOTATION = PREFIX + "category"
+NAME_ANNOTATION = PREFIX + "name"
 
 # (category, patterns of namespace/name, kinds), first match wins; the rest is "application".
 BUILT_IN: tuple[tuple[str, tuple[str, ...], frozenset[str]], ...] = (

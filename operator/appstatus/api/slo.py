@@ -11,12 +11,12 @@ from appstatus.api.objective import Indicator, Outage, Tier
 from appstatus.api.project import DEFAULT_WINDOW, EVENT_SCOPES, MAX_THRESHOLD, MAX_WINDOW, MIN_THRESHOLD, MIN_WINDOW, EventScope
 from appstatus.api.selection import Target, parse_target
 from appstatus.api.tiers import default_tiers
+from appstatus.api.values import is_label_value
 
 BAD_STATUSES = frozenset({"5xx", "failed"})
 MIN_BAD_EVENTS = 10
 RESERVED_TIER = "outage"  # how status names the outage check among the tiers
 _LABEL_NAME = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 _SEVERITIES: dict[str, Any] = {"Page": "page", "Ticket": "ticket"}
 
 
@@ -130,6 +130,6 @@ def _labels(alerting: Fields) -> dict[str, str]:
     """They become labels of the Event, which the API server would otherwise refuse as a whole."""
     labels = alerting.mapping("labels")
     for name, value in labels.items():
-        if not (_LABEL_NAME.fullmatch(name) and _LABEL_VALUE.fullmatch(value)):
+        if not (_LABEL_NAME.fullmatch(name) and is_label_value(value)):
             alerting.problem("labels", f'has "{name}: {value}", which no Kubernetes label may have')
     return labels

@@ -34,6 +34,7 @@ class Findings:
     participation  in an incident, open or just closed; affected: the others, if it is the opener
     diagnosis      of a violation that is no incident (its SLO posts nothing)
     problems       annotations that could not be understood
+    called         the display name, empty if it has none of its own
     """
 
     application: Application
@@ -45,6 +46,7 @@ class Findings:
     affected: Sequence[AppKey] = ()
     diagnosis: Diagnosis | None = None
     problems: Sequence[Problem] = ()
+    called: str = ""
     missing: str = ""
 
 
@@ -74,7 +76,7 @@ def appstatus(
     part = found.participation
     document: Document = {
         "project": found.project,
-        "application": _workload(app),
+        "application": _workload(app, found.called),
         "category": found.category,
         "health": state,
         "since": previous["since"] if previous.get("health") == state and "since" in previous else format_time(now),
@@ -94,8 +96,10 @@ def appstatus(
     return document
 
 
-def _workload(app: Application) -> Document:
+def _workload(app: Application, called: str) -> Document:
     document: Document = {"kind": app.key.kind, "name": app.key.name}
+    if called:
+        document["displayName"] = called
     if app.ref is not None:
         document |= {"apiVersion": app.ref.api_version, "uid": app.ref.uid}
     return document

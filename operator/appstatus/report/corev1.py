@@ -20,6 +20,7 @@ MAX_MESSAGE = 1024  # bytes, with an eventTime; the API server refuses more
 # The API server takes Events of cluster-scoped objects only here (and in kube-system).
 CLUSTER_SCOPED = "default"
 LABEL_APPLICATION = f"{GROUP}/application"
+LABEL_NAME = f"{GROUP}/name"
 
 
 def core_event(

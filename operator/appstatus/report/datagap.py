@@ -11,7 +11,7 @@ from appstatus.api.slo import SLO
 from appstatus.diagnosis.wording import clock
 from appstatus.incidents.datagap import DataGap, GapReason
 from appstatus.report import text
-from appstatus.report.corev1 import LABEL_APPLICATION, MAX_MESSAGE, core_event, event_name
+from appstatus.report.corev1 import LABEL_APPLICATION, LABEL_NAME, MAX_MESSAGE, core_event, event_name
 from appstatus.report.event import appstatus_ref
 
 Document = dict[str, Any]
@@ -19,12 +19,14 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the Event says beside the gap. ``why``: no data are there now, empty if they are; instance: the operator's pod."""
+    """What the Event says beside the gap. ``why``: no data are there now, empty if they are; instance: the operator's pod; called:
+    the application's display name, empty if it has none of its own."""
 
     project: str
     why: str = ""
     cluster: str = ""
     instance: str = ""
+    called: str = ""
 
 
 def gap_document(gap: DataGap) -> Document:
@@ -63,13 +65,14 @@ def slo_event(
     gap: DataGap, reason: GapReason, slo: SLO, app: AppKey, workload: ObjectRef, context: Context, now: float
 ) -> Document:
     """``workload``: of the application, which the Event is about."""
+    which = f"SLO {slo.meta.name} of {context.called or app.name}"
     if reason == "SLODataMissing":
-        why = context.why or "no fresh data"
-        fact = f"SLO {slo.meta.name} of {app.name}: {why} {_since(gap, now)}. It is not judged until they are back."
+        fact = f"{which}: {context.why or 'no fresh data'} {_since(gap, now)}. It is not judged until they are back."
     else:
-        fact = f"SLO {slo.meta.name} of {app.name} has fresh data again {_after(gap, now)}."
+        fact = f"{which} has fresh data again {_after(gap, now)}."
     own = {
         LABEL_APPLICATION: app.status_name,
+        LABEL_NAME: context.called,
         f"{GROUP}/project": context.project,
         f"{GROUP}/slo": slo.meta.name,
         f"{GROUP}/cluster": context.cluster,

@@ -18,7 +18,7 @@ from appstatus.inspections.result import CheckResult
 from appstatus.report import checks as inspected
 from appstatus.report import corev1, objectives, text
 from appstatus.report import incident as incidents
-from appstatus.report.corev1 import LABEL_APPLICATION, MAX_MESSAGE, core_event, label_value
+from appstatus.report.corev1 import LABEL_APPLICATION, LABEL_NAME, MAX_MESSAGE, core_event, label_value
 from appstatus.slo.status import SLOStatus
 
 Document = dict[str, Any]
@@ -34,6 +34,7 @@ class Context:
     """What an Event says beside the incident's own state, all of the same cycle.
 
     others  the other applications of the incident
+    called  the application's display name, empty if it has none of its own
     """
 
     project: str
@@ -44,6 +45,7 @@ class Context:
     appstatus_uid: str = ""
     cluster: str = ""
     instance: str = ""  # the operator's pod
+    called: str = ""
 
 
 def event(part: Participation, reason: Reason, context: Context, now: float) -> Document:
@@ -82,7 +84,7 @@ def appstatus_ref(app: AppKey, uid: str = "") -> ObjectRef:
 def message(part: Participation, reason: Reason, context: Context, now: float) -> str:
     """At most 1024 bytes; the cause gives way first, the tokens, ids and the hint at the end never."""
     violated = objectives.most_urgent(status for status in context.statuses if status.objective.id in part.slos)
-    head = text.cut(_fact(part, reason, violated, now), 320)
+    head = text.cut(_fact(part, reason, violated, context.called or part.app.name, now), 320)
     tail = _tail(part, context)
     others = _others(part, reason, context)
     cause = _cause(part, reason, context)
@@ -90,10 +92,10 @@ def message(part: Participation, reason: Reason, context: Context, now: float) -
     return " ".join(filter(None, (head, text.cut(cause, max(room, 0)), others, tail)))
 
 
-def _fact(part: Participation, reason: Reason, violated: Sequence[SLOStatus], now: float) -> str:
-    facts = _facts(part, violated)
+def _fact(part: Participation, reason: Reason, violated: Sequence[SLOStatus], called: str, now: float) -> str:
+    facts = _facts(part, violated, called)
     if reason == "SLORecovered":
-        return _ending(part, now)
+        return _ending(part, called, now)
     if reason == "SLOAffected":
         return f"{facts}. Part of incident {part.incident_id} of {part.opener_app}."
     if reason in OPENINGS and any(each in OPENINGS and each != reason for each in part.posted):
@@ -101,25 +103,25 @@ def _fact(part: Participation, reason: Reason, violated: Sequence[SLOStatus], no
     return f"{facts}."
 
 
-def _facts(part: Participation, violated: Sequence[SLOStatus]) -> str:
+def _facts(part: Participation, violated: Sequence[SLOStatus], called: str) -> str:
     if not violated:
-        return f"SLO {', '.join(part.slos)} of {part.app.name} violated"
+        return f"SLO {', '.join(part.slos)} of {called} violated"
     more = [status.objective.id for status in violated[1:] if status.violated]
     also = f", SLO {text.names(more, 2)} too" if more else ""
-    return objectives.fact(violated[0]) + also
+    return objectives.fact(violated[0], called) + also
 
 
-def _ending(part: Participation, now: float) -> str:
+def _ending(part: Participation, called: str, now: float) -> str:
     closed = part.closed if part.closed is not None else now
     span = f"{text.ago(closed - part.opened)} ({wording.clock(part.opened)} to {wording.clock(closed)} UTC)"
     slos = text.names(part.slos, 3)
     if part.closing_reason == WORKLOAD_DELETED:
         return f"Incident {part.incident_id} closed after {span}: {part.ref.kind} {part.ref.name} was deleted."
     if part.closing_reason == SLO_REMOVED:
-        return f"Incident {part.incident_id} closed after {span}: SLO {slos} of {part.app.name} is not evaluated any more."
+        return f"Incident {part.incident_id} closed after {span}: SLO {slos} of {called} is not evaluated any more."
     if part.closing_reason == "NoTraffic":
-        return f"Incident {part.incident_id} closed after {span}: nobody has called {part.app.name} for an hour."
-    return f"{part.app.name} met {slos} for the last 5 min: incident {part.incident_id} is over after {span}."
+        return f"Incident {part.incident_id} closed after {span}: nobody has called {called} for an hour."
+    return f"{called} met {slos} for the last 5 min: incident {part.incident_id} is over after {span}."
 
 
 def _others(part: Participation, reason: Reason, context: Context) -> str:
@@ -163,6 +165,7 @@ def _labels(part: Participation, reason: Reason, context: Context, violated: Seq
     own = {
         LABEL_APPLICATION: part.app.status_name,
         LABEL_INCIDENT: part.incident_id,
+        LABEL_NAME: context.called,
         f"{GROUP}/project": context.project,
         f"{GROUP}/slo": part.slos[0] if part.slos else "",
         f"{GROUP}/severity": {"SLOFastBurn": "page", "SLOSlowBurn": "ticket"}.get(reason, "info"),
@@ -177,6 +180,7 @@ def _results(part: Participation, reason: Reason, context: Context, violated: Se
         "cluster": context.cluster,
         "project": context.project,
         "application": str(part.app),
+        "displayName": context.called or part.app.name,
         "reason": reason,
         "incident": incidents.incident(part, context.others),
         "slos": [objectives.entry(status) for status in objectives.most_urgent(context.statuses)],

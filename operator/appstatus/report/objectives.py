@@ -29,8 +29,10 @@ def indicator(kind: Indicator, threshold: float | None) -> str:
     return f"latency<{format_duration(effective_threshold(threshold) or threshold)}"
 
 
-def fact(status: SLOStatus) -> str:
-    """``14% of requests to checkout slower than 250ms for 5m (objective 99.5%, burning 28x)``."""
+def fact(status: SLOStatus, called: str) -> str:
+    """``called``: what the application is called.
+
+    ``14% of requests to checkout slower than 250ms for 5m (objective 99.5%, burning 28x)``."""
     objective = status.objective
     tier = _telling_tier(status)
     allowed = 1 - objective.ratio
@@ -40,9 +42,9 @@ def fact(status: SLOStatus) -> str:
         share, length = status.bad_ratio_5m or 0.0, 300.0
     bound = status.threshold or objective.threshold or 0.0
     what = {
-        "availability": f"requests to {objective.app.name} failed",
-        "latency": f"requests to {objective.app.name} slower than {format_duration(bound)}",
-        "promql": f"events of SLO {objective.id} of {objective.app.name} bad",
+        "availability": f"requests to {called} failed",
+        "latency": f"requests to {called} slower than {format_duration(bound)}",
+        "promql": f"events of SLO {objective.id} of {called} bad",
     }[objective.indicator]
     return (
         f"{text.percent(min(share, 1.0))} of {what} for {format_duration(length)} "

@@ -15,6 +15,7 @@ class Workload(NamedTuple):
     key: AppKey
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    created: float | None = None
 
     @property
     def ref(self) -> ObjectRef:

@@ -178,6 +178,7 @@ def test_columns_of_appstatus(api: Any) -> None:
         ["postgres.statefulset", "Warning", "-", "-", "StorageIO"],
     ]
     assert all(row[5].endswith("d") for row in rows), "SINCE is an age in days"
+    assert table(api, "appstatus", "-o", "wide")[0] == [*header, "CALLED", "CATEGORY", "PROJECT", "INCIDENT"]
     _, found = table(api, "appstatus", "--field-selector", "status.health=Violated")
     assert [row[0] for row in found] == ["checkout.deployment"]
 

@@ -153,6 +153,7 @@ def test_a_full_appstatus_is_stored_as_sent(api: Any, closed: float | None) -> N
         participation=past,
         affected=[POSTGRES],
         problems=[Problem("appstatus.dev/slo-latency-threshold", "is wrong")],
+        called="payments",
     )
     before = appstatus(found, {POSTGRES: "Warning"}, 15.0, {}, 1, NOW)
     assert before["history"], "an incident that is over is history"

@@ -1,6 +1,7 @@
 """What the policy answers reaches the owners: the same table as tests/e2e/crds, through the operator's own writes."""
 
 import contextlib
+import time
 
 import objects
 import pytest
@@ -84,3 +85,23 @@ def test_an_owner_who_edits_gets_the_answer_in_the_same_cycle(kube, simulation):
         simulation.run(30)
         stored = kube.request("GET", at)
         assert stored["status"]["observedGeneration"] == stored["metadata"]["generation"] == 2
+
+
+def test_two_workloads_that_claim_a_name_stay_two_and_the_newer_is_told(kube, simulation):
+    """Each keeps an AppStatus of its own; only the older is called so."""
+    script = Script("names", {}, [])
+    objects.namespace(kube, "names")
+    for number, name in enumerate(("checkout", "checkout-canary")):
+        objects.deployment(kube, name, f"10.0.9.{number + 1}", "names")
+        annotation = {"metadata": {"annotations": {"appstatus.dev/name": "payments"}}}
+        kube.request("PATCH", f"/apis/apps/v1/namespaces/names/deployments/{name}", body=annotation, content_type=objects.MERGE)
+        time.sleep(1.1 * (number == 0))  # creation times are whole seconds
+    with created(kube, simulation, [project()]):
+        Simulation(kube, script, NOW).run(60)
+        found = {raw["metadata"]["name"]: raw["status"] for raw in kube.list(own_path("appstatuses", "names"))}
+        assert found.keys() == {"checkout.deployment", "checkout-canary.deployment"}
+        older, newer = found["checkout.deployment"], found["checkout-canary.deployment"]
+        assert older["application"]["displayName"] == "payments" and "displayName" not in newer["application"]
+        told = {condition["type"]: condition for condition in newer["conditions"]}["AnnotationsValid"]
+        assert told["status"] == "False" and "as the older Deployment/checkout is called already" in told["message"]
+        assert "AnnotationsValid" not in {condition["type"] for condition in older["conditions"]}

@@ -21,6 +21,7 @@ class Workload:
     annotations: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     ref: ObjectRef | None = None
+    created: float | None = None
 
 
 def project(name: str = "default", created: str = "2026-01-01T00:00:00Z", **spec: Any):
@@ -149,6 +150,53 @@ def test_an_annotation_that_cannot_be_understood_changes_nothing_and_is_told(ann
     (problem,) = policy.problems
     assert problem.field == annotation and part in problem.message
     assert by_id(policy)["availability"].ratio == 0.99 and by_id(policy)["latency"].threshold == 0.5
+
+
+NAME = "appstatus.dev/name"
+CHECKOUT = AppKey("shop", "Deployment", "checkout")
+CANARY = AppKey("shop", "Deployment", "checkout-canary")
+
+
+def named(*workloads: Workload) -> dict[AppKey, tuple[str, list[str]]]:
+    """What each is called, and what its owner is told."""
+    found = resolve(Scope([project()], {"shop": {}, "other": {}}), [], [], workloads, NOW).apps
+    return {key: (app.called, [str(problem) for problem in app.problems]) for key, app in found.items()}
+
+
+def test_an_annotation_gives_an_application_a_display_name() -> None:
+    assert named(Workload(CART, {NAME: "Basket"}), Workload(CHECKOUT)) == {CART: ("Basket", []), CHECKOUT: ("", [])}
+
+
+def test_two_that_want_the_same_name_stay_two_and_the_older_has_it() -> None:
+    for created in ((NOW - 10, NOW), (NOW - 10, None)):
+        older, newer = (Workload(key, {NAME: "pay"}, created=at) for key, at in zip((CHECKOUT, CANARY), created, strict=True))
+        expected = 'appstatus.dev/name is "pay", as the older Deployment/checkout is called already'
+        for order in ((older, newer), (newer, older)):
+            found = named(*order)
+            assert (found[CHECKOUT], found[CANARY][0]) == (("pay", []), "")
+            assert found[CANARY][1] == [f"{expected}; the workload's own name is shown"]
+
+
+def test_nobody_is_called_as_another_workload_is_named() -> None:
+    found = named(Workload(CANARY, {NAME: "checkout"}, created=1.0), Workload(CHECKOUT, created=NOW))
+    assert found[CHECKOUT] == ("", []) and found[CANARY][0] == ""
+    assert 'is "checkout", which is the name of Deployment/checkout' in found[CANARY][1][0]
+
+
+def test_a_name_is_unique_in_its_namespace_only() -> None:
+    other = AppKey("other", "Deployment", "checkout")
+    assert named(Workload(CHECKOUT, {NAME: "pay"}), Workload(other, {NAME: "pay"})) == {CHECKOUT: ("pay", []), other: ("pay", [])}
+
+
+def test_the_own_name_needs_no_telling() -> None:
+    same = AppKey("shop", "StatefulSet", "cart")
+    assert named(Workload(CART, {NAME: "cart"}), Workload(same, {NAME: "cart"})) == {CART: ("", []), same: ("", [])}
+
+
+@pytest.mark.parametrize("wish", ["", "two words", "x" * 64, "-pay", "a\nb"])
+def test_a_name_that_is_none_changes_nothing_and_is_told(wish: str) -> None:
+    called, (problem,) = named(Workload(CART, {NAME: wish}))[CART]
+    assert called == "" and "it must be 1 to 63 letters, digits" in problem
 
 
 def test_external_services_and_excluded_namespaces_are_not_judged() -> None:

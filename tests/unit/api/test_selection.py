@@ -11,6 +11,7 @@ class Workload:
     key: AppKey
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    created: float | None = None
     ref: ObjectRef | None = None
 
 

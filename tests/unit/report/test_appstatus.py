@@ -82,6 +82,13 @@ def test_a_budget_with_data_for_a_part_of_the_window_shows_the_part():
     assert made(findings(statuses=[met(covered=600.0)]))["budget"] == "99% (<1h)"
 
 
+def test_a_display_name_is_shown_beside_the_identity():
+    assert made(findings(called="payments"))["application"] | {"uid": ""} == {
+        "apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout", "displayName": "payments", "uid": "",
+    }  # fmt: skip
+    assert "displayName" not in made(findings())["application"]
+
+
 def test_missing_data_is_told():
     document = made(findings(statuses=[], missing="Prometheus does not answer: time-out", participation=None))
     assert document["health"] == "Unknown"

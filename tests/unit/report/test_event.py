@@ -42,6 +42,17 @@ def test_opening_of_an_outage():
     )
 
 
+def test_an_application_is_called_as_its_annotation_says():
+    context = replace(CONTEXT, called="payments")
+    text = told(opener(), "SLOFastBurn", context)
+    assert text.startswith("14% of requests to payments slower than 250ms for 5m")
+    assert text.endswith("kubectl get appstatus checkout.deployment -n shop -o yaml"), "what kubectl takes stays"
+    labels = event(opener(), "SLOFastBurn", context, NOW)["metadata"]["labels"]
+    assert (labels["appstatus.dev/name"], labels["appstatus.dev/application"]) == ("payments", "checkout.deployment")
+    part = opener(opened=NOW - 720, closed=NOW, closing_reason="Recovered")
+    assert told(part, "SLORecovered", context).startswith("payments met checkout-latency for the last 5 min")
+
+
 def test_no_dominant_cause_says_so():
     part = opener(diagnosis=diagnosis(dominant=False))
     assert "Cause: no dominant cause; best: postgres CPU throttled by its own limit (20%). Also" in told(part, "SLOFastBurn")
