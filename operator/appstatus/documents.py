@@ -248,7 +248,10 @@ class Documents:
     def _lost(self, project: str) -> str:
         """Why a Project has no fresh data; empty if it has."""
         judgement = self._cycle.judgements.get(project)
-        return self._cycle.problems.get(project) or (missing(judgement.world) if judgement is not None else "")
+        if judgement is None:
+            return self._cycle.problems.get(project, "")
+        lost = missing(judgement.world)
+        return (_unreachable(judgement.world) or lost) if lost else ""
 
     def _with_gap(self, document: Document) -> Document:
         gap = self._gaps.get(document.key)

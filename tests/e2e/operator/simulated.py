@@ -48,12 +48,14 @@ class Script:
     columns: int = COLUMNS
     down: bool = False
     silent: bool = False  # the users' own queries find nothing
+    newest: float | None = None
 
     def update(self, now: float) -> Metrics:
         end = int(now // STEP)
         times = np.arange(end - COLUMNS + 1, end + 1) * STEP
         if self.down:
-            return Metrics(times, STEP, {}, {"agent_sample_time": "connection refused"}, None)
+            return Metrics(times, STEP, {}, {"agent_sample_time": "connection refused"}, self.newest)
+        self.newest = float(times[-1]) - 1.0
         rows: dict[str, list[tuple[dict[str, str], np.ndarray]]] = {}
 
         def add(query: str, values: np.ndarray | float, **labels: str) -> None:
@@ -97,7 +99,7 @@ class Script:
         series = {
             query: Series([labels for labels, _ in found], np.vstack([row for _, row in found])) for query, found in rows.items()
         }
-        return Metrics(times, STEP, series, {}, float(times[-1]) - 1.0)
+        return Metrics(times, STEP, series, {}, self.newest)
 
     def chunk(self, *_: Any) -> Metrics:
         return Metrics(np.empty(0), STEP, {}, {}, None)

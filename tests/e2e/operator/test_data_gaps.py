@@ -57,7 +57,7 @@ class Life:
         self.script.silent = False
         self.simulation.run(4 * MINUTE)
         self.script.down = True
-        self.simulation.run(8 * MINUTE)
+        self.simulation.run(10 * MINUTE)
         self.script.down = False
         self.simulation.run(4 * MINUTE)
 
@@ -135,7 +135,7 @@ def test_it_is_not_repeated_by_new_leaders_nor_when_its_event_has_expired(kube):
     life = Life(kube)
     life.simulation.run(3 * MINUTE)
     life.script.down = True
-    life.simulation.run(8 * MINUTE)
+    life.simulation.run(10 * MINUTE)
     assert life.told() == {("Project", "Warning", "DataLost"): 1}
     assert life.status("projects", life.name)["dataLoss"]["posted"] == ["DataLost"]
     for event in life.events():  # as after --event-ttl
@@ -159,6 +159,6 @@ def test_a_first_installation_without_data_tells_nothing_until_data_have_been_th
     life.script.down = False
     life.simulation.run(2 * MINUTE)
     life.script.down = True
-    life.simulation.run(8 * MINUTE)
+    life.simulation.run(10 * MINUTE)
     assert life.told() == {("Project", "Warning", "DataLost"): 1}
     life.end()
