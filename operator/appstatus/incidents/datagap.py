@@ -11,11 +11,11 @@ GapReason = Literal["DataLost", "DataRestored", "SLODataMissing", "SLODataRestor
 # missing: none fresh; unknown: nobody could look, or too young to have any
 Supply = Literal["fresh", "missing", "unknown"]
 
-# Missing for so long is told, seconds: a restart of Prometheus with its log to replay, or a roll-out of the agents, is shorter, and
-# an incident cannot be closed without the last five minutes either.
+# Missing for so long without a break is told, seconds: a restart of Prometheus with its log to replay, or a roll-out of the
+# agents, is shorter, and an incident cannot be closed without the last five minutes either.
 BOUND = 300.0
-# Fresh for so long is told as back, seconds: what comes and goes is one gap, and by then users' own queries, which are asked less
-# often, have been answered too.
+# Once told, fresh for so long is told as back, seconds: what comes and goes until then is one gap, and users' own queries,
+# which are asked less often, have been answered by then too.
 BACK = 120.0
 
 
@@ -69,10 +69,10 @@ def advance(
         if told.lost in gap.known or hold or now - gap.since < BOUND:
             return gap
         return replace(gap, due=(told.lost,))
+    if told.lost not in gap.known:
+        return None
     gap = replace(gap, until=moment if gap.until is None else gap.until)
-    if now - (gap.until or 0.0) < BACK:
-        return gap
-    return replace(gap, due=(*gap.due, told.back)) if told.lost in gap.known else None
+    return gap if now - (gap.until or 0.0) < BACK else replace(gap, due=(*gap.due, told.back))
 
 
 def marked(gap: DataGap, reason: GapReason) -> DataGap:

@@ -74,8 +74,17 @@ def test_a_short_gap_is_not_told():
     assert leader.told == [] and leader.gap is None
 
 
-def test_data_that_come_and_go_are_one_gap():
+def test_a_query_that_fails_now_and_then_is_no_gap():
     leader = Leader()
+    for _ in range(100):
+        leader.run("missing", STEP)
+        leader.run("fresh", 3 * STEP)
+    assert leader.told == [] and leader.gap is None
+
+
+def test_once_told_data_that_come_and_go_are_one_gap():
+    leader = Leader()
+    leader.run("missing", BOUND + STEP)
     for _ in range(20):
         leader.run("missing", 60)
         leader.run("fresh", 60)
