@@ -93,33 +93,28 @@ EXPECTED = Counter(
 )
 
 
-@pytest.fixture(scope="module")
-def undisturbed(kube):
+# For each Event: the state with what is due, the Event, the mark.
+WRITES = 3 * EXPECTED.total()
+
+
+def test_each_gap_is_told_once_and_its_end_once(kube, own_api):
     life = Life(kube)
     life.live()
-    yield life
+    assert life.told() == EXPECTED, [event["message"] for event in life.events()]
+    assert {event["metadata"]["labels"].get("appstatus.dev/slo") for event in life.events()} == {None, "orders"}
+    assert "dataLoss" not in life.status("projects", life.name)
+    assert "dataLoss" not in life.status("slos", "orders")
+    assert len(life.simulation.crashing.writes) == WRITES
+    project = own_api.kubectl("describe", "projects.appstatus.dev", life.name).stdout
+    assert "DataLost" in project and "DataRestored" in project and "connection refused" in project
+    workload = own_api.kubectl("describe", "deployment", "checkout", "-n", life.name).stdout
+    assert "SLODataMissing" in workload and "SLO orders of checkout: no fresh data" in workload
     life.end()
 
 
-def test_each_gap_is_told_once_and_its_end_once(undisturbed):
-    assert undisturbed.told() == EXPECTED, [event["message"] for event in undisturbed.events()]
-    assert {event["metadata"]["labels"].get("appstatus.dev/slo") for event in undisturbed.events()} == {None, "orders"}
-    assert "dataLoss" not in undisturbed.status("projects", undisturbed.name)
-    assert "dataLoss" not in undisturbed.status("slos", "orders")
-
-
-def test_kubectl_describe_shows_it(own_api, undisturbed):
-    project = own_api.kubectl("describe", "projects.appstatus.dev", undisturbed.name).stdout
-    assert "DataLost" in project and "DataRestored" in project and "connection refused" in project
-    workload = own_api.kubectl("describe", "deployment", "checkout", "-n", undisturbed.name).stdout
-    assert "SLODataMissing" in workload and "SLO orders of checkout: no fresh data" in workload
-
-
-def test_a_crash_at_any_write_changes_no_event(kube, undisturbed):
+def test_a_crash_at_any_write_changes_no_event(kube):
     wrong = []
-    points = [(at, after) for at in range(1, len(undisturbed.simulation.crashing.writes) + 1) for after in (False, True)]
-    assert len(points) >= 24
-    for at, after in points:
+    for at, after in itertools.product(range(1, WRITES + 1), (False, True)):
         life = Life(kube)
         life.live(at, after)
         assert life.simulation.crashes == 1, f"no write number {at}"
@@ -127,7 +122,7 @@ def test_a_crash_at_any_write_changes_no_event(kube, undisturbed):
             found = life.told()
             wrong.append(f"{'after' if after else 'before'} write {at}: too many {found - EXPECTED}, missing {EXPECTED - found}")
         life.end()
-    print(f"\n{len(points)} crash points, {len(wrong)} wrong")
+    print(f"\n{2 * WRITES} crash points, {len(wrong)} wrong")
     assert not wrong, "\n".join(wrong)
 
 
