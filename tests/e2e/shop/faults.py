@@ -119,7 +119,7 @@ TABLE: dict[str, Fault] = {
         Fault(
             "thin-link", "network-latency", "pgproxy", "slow",
             "the network link of one instance between ledger and postgres is too thin: queues, and losses",
-            OnNode("shopsvc.thinlink", "kbit"), {"kbit": 16.0},
+            OnNode("shopsvc.thinlink", "kbit"), {"kbit": 32.0},
             near=("network-loss", "inside", "unknown"), accept=("ledger", "postgres"),
             shows=("ledger:NetworkRTT", "ledger:NetworkRetransmits"),
         ),
