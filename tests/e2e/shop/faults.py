@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from means import Control, CpuLimit, Means, Rollout, Scale
-from onnode import OnNode, SlowDisk
+from onnode import SlowDisk, ThinLink
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ TABLE: dict[str, Fault] = {
         Fault(
             "thin-link", "network-latency", "pgproxy", "slow",
             "the network link of one instance between ledger and postgres is too thin: queues, and losses",
-            OnNode("shopsvc.thinlink", "kbit"), {"kbit": 32.0},
+            ThinLink("shopsvc.thinlink", "kbit"), {"kbit": 32.0},
             near=("network-loss", "inside", "unknown"), accept=("ledger", "postgres"),
             shows=("ledger:NetworkRTT", "ledger:NetworkRetransmits"),
         ),

@@ -1,7 +1,7 @@
 """Means that work from the node of an instance: in a helper pod there, which may touch the node's cgroups and network namespaces.
 
-The helper runs one module of the shop's Python parts (`shopsvc.slowdisk`, `shopsvc.thinlink`) with the container's id and a value,
-of which 0 takes the fault out again.
+The helper runs one module of the shop's Python parts (`shopsvc.slowdisk`, `shopsvc.thinlink`) with a value, of which 0 takes the
+fault out again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class OnNode:
         return {
             "instances": [pod["metadata"]["name"]],
             "node": pod["spec"]["nodeName"],
-            "container": pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2],
             "image": workload("node-logger")["spec"]["template"]["spec"]["containers"][0]["image"],
         }
 
@@ -43,39 +42,44 @@ class OnNode:
         return time.time()
 
     def undo(self, record: Record, others: list[Record]) -> None:
-        running = {
-            status.get("containerID", "").rpartition("/")[2]
-            for pod in kubectl.pods(record["target"])
-            for status in pod["status"].get("containerStatuses", [])
-        }
-        if record["container"] in running:  # else the fault went away with its cgroup or network namespace
-            self._run(record, 0)
+        self._run(record, 0)
         kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait")
         until_rolled_out(record["target"])
 
     def _run(self, record: Record, value: float) -> None:
+        pod = next((pod for pod in kubectl.pods(record["target"]) if pod["metadata"]["name"] in record["instances"]), None)
+        if pod is None:  # the fault went away with it
+            return
         start_helper(record["node"], record["image"])
-        command = ("python3", "-m", self.module, record["container"], *self.place(record), str(value))
+        command = ("python3", "-m", self.module, *self.subject(pod, record), str(value))
         kubectl.run("exec", f"--namespace={NAMESPACE}", HELPER, "--", *command)
 
-    def place(self, record: Record) -> tuple[str, ...]:
-        """Where in the container, for the module."""
-        return ()
+    def subject(self, pod: dict, record: Record) -> tuple[str, ...]:
+        """What of the pod, for the module."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ThinLink(OnNode):
+    """The link is the pod's, whatever becomes of its container."""
+
+    def subject(self, pod: dict, record: Record) -> tuple[str, ...]:
+        return (pod["metadata"]["uid"],)
 
 
 @dataclass(frozen=True)
 class SlowDisk(OnNode):
-    """Limits the operations per second on the disk of `directory`."""
+    """The container's operations on the disk of `directory`."""
 
-    directory: str = "/"
+    directory: str
 
     def plan(self, target: str, parameters: Mapping[str, Any]) -> Record:
         record = super().plan(target, parameters)
         number = int(kubectl.execute(record["instances"][0], "stat", "--format=%d", self.directory))
         return record | {"device": f"{os.major(number)}:{os.minor(number)}"}
 
-    def place(self, record: Record) -> tuple[str, ...]:
-        return (record["device"],)
+    def subject(self, pod: dict, record: Record) -> tuple[str, ...]:
+        return pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2], record["device"]
 
 
 def start_helper(node: str, image: str) -> None:

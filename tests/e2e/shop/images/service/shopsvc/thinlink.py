@@ -1,6 +1,6 @@
-"""Limits what the network link of one container's pod can send, through its network namespace: longer queues, then loss.
+"""Limits what the network link of one pod can send, through its network namespace: longer queues, then loss.
 
-    python3 -m shopsvc.thinlink CONTAINER_ID KBIT_PER_SECOND      (0: no limit)
+    python3 -m shopsvc.thinlink POD_UID KBIT_PER_SECOND      (0: no limit)
 
 Runs in the fault switch's helper pod, which sees the node's processes. A token bucket (tc-tbf) whose queue holds 200 ms: what comes
 when it is full is lost. So round trips take longer and segments are sent again, as on any link that is too thin.
@@ -20,8 +20,8 @@ class NotPossible(Exception):
     """The node cannot do it; the message says what was looked at."""
 
 
-def process_of(container: str, proc: Path = Path("/proc")) -> int:
-    """A process of the container; its cgroup's path holds the id."""
+def process_of(pod: str, proc: Path = Path("/proc")) -> int:
+    """A process of the pod; the path of its cgroup holds the pod's UID, with underscores where systemd made it."""
     for entry in proc.iterdir():
         if not entry.name.isdigit():
             continue
@@ -29,9 +29,9 @@ def process_of(container: str, proc: Path = Path("/proc")) -> int:
             cgroups = (entry / "cgroup").read_text()
         except OSError:  # it has ended
             continue
-        if container in cgroups:
+        if pod in cgroups or pod.replace("-", "_") in cgroups:
             return int(entry.name)
-    raise NotPossible(f"no process of container {container[:12]} under {proc}")
+    raise NotPossible(f"no process of pod {pod} under {proc}")
 
 
 def command(kbit: float) -> list[str]:
@@ -45,9 +45,9 @@ def main() -> int:
     if len(sys.argv) != 3:
         print(__doc__, file=sys.stderr)
         return 2
-    container, kbit = sys.argv[1], float(sys.argv[2])
+    pod, kbit = sys.argv[1], float(sys.argv[2])
     try:
-        inside = ["nsenter", f"--net=/proc/{process_of(container)}/ns/net"]
+        inside = ["nsenter", f"--net=/proc/{process_of(pod)}/ns/net"]
         done = subprocess.run([*inside, *command(kbit)], capture_output=True, text=True)
         if done.returncode:
             raise NotPossible(f"{' '.join(command(kbit))}: {done.stderr.strip()}")
