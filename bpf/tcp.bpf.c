@@ -11,7 +11,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 struct totals {
 	__u64 bytes_sent;
 	__u64 bytes_received;
+	__u64 segments;
 	__u64 retransmits;
+	__u64 spurious;
 };
 
 /* An outbound connection, from its first SYN until it closes. Key: the socket's address in the kernel. */
@@ -95,7 +97,11 @@ static __always_inline void read_totals(const struct sock *sk, struct totals *no
 	 * a moment in which a walk takes the FIN for a byte. */
 	now->bytes_received = BPF_CORE_READ(tp, bytes_received);
 	now->bytes_received -= BPF_CORE_READ(sk, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
+	now->segments = BPF_CORE_READ(tp, data_segs_out);
+	/* Most retransmits of a sound network are tail loss probes: two small segments (a request's header and its body) that the
+	 * server does not read within two ticks are enough for one. The receiver says so by a duplicate SACK. */
 	now->retransmits = BPF_CORE_READ(tp, total_retrans);
+	now->spurious = BPF_CORE_READ(tp, dsack_dups);
 }
 
 /* A total is put together from several fields of a living socket, so it may seem to fall for a moment. */
@@ -114,14 +120,18 @@ static __always_inline void flush(struct connection *c, const struct totals *now
 {
 	__u64 sent = growth(&c->flushed.bytes_sent, now->bytes_sent);
 	__u64 received = growth(&c->flushed.bytes_received, now->bytes_received);
+	__u64 segments = growth(&c->flushed.segments, now->segments);
 	__u64 retransmits = growth(&c->flushed.retransmits, now->retransmits);
+	__u64 spurious = growth(&c->flushed.spurious, now->spurious);
 
-	if (!(sent | received | retransmits))
+	if (!(sent | received | segments | retransmits | spurious))
 		return;
 	series->last_used = bpf_ktime_get_ns();
 	add(&series->bytes_sent, sent);
 	add(&series->bytes_received, received);
+	add(&series->segments, segments);
 	add(&series->retransmits, retransmits);
+	add(&series->spurious, spurious);
 }
 
 static __always_inline void count_connection(struct connection *c, struct tcp_series *series)

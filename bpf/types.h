@@ -61,7 +61,9 @@ struct tcp_series {
 	__u64 accepted;
 	__u64 bytes_sent;
 	__u64 bytes_received;
+	__u64 segments; /* with payload, those sent again included */
 	__u64 retransmits;
+	__u64 spurious; /* retransmits of what the receiver had already */
 	__s64 active; /* these three are of the walk `sweep` */
 	__u64 rtt_sum;
 	__u32 rtt_count;

@@ -19,7 +19,10 @@ METRICS: dict[str, tuple[str, str]] = {
     "container_net_tcp_failed_connects_total": ("counter", "Connection attempts that failed, by destination as dialled"),
     "container_net_tcp_connection_time_seconds_total": ("counter", f"Time spent connecting, {_TO}"),
     "container_net_tcp_active_connections": ("gauge", f"Open connections, {_TO}"),
+    "container_net_tcp_segments_sent_total": ("counter", f"Segments with payload, those sent again included, {_TO}"),
     "container_net_tcp_retransmits_total": ("counter", f"Segments sent again, {_TO}"),
+    "container_net_tcp_spurious_retransmits_total": (
+        "counter", f"Segments sent again although the receiver had them, as it told by duplicate SACKs, {_TO}"),
     "container_net_tcp_bytes_sent_total": ("counter", f"Payload sent, {_TO}"),
     "container_net_tcp_bytes_received_total": ("counter", f"Payload received, {_TO}"),
     "container_net_tcp_rtt_seconds": ("gauge", f"Mean smoothed round-trip time, {_TO}"),

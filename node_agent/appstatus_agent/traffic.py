@@ -63,13 +63,15 @@ def _http(name: str) -> list[Family]:
     ]
 
 
-_TCP_COUNTERS = ("connects", "connect_time", "bytes_sent", "bytes_received", "retransmits")
+_TCP_COUNTERS = ("connects", "connect_time", "bytes_sent", "bytes_received", "segments", "retransmits", "spurious")
 _TCP = [
     Family("container_net_tcp_successful_connects_total", _one, _column(0)),
     Family("container_net_tcp_connection_time_seconds_total", _one, _seconds(1)),
     Family("container_net_tcp_bytes_sent_total", _one, _column(2)),
     Family("container_net_tcp_bytes_received_total", _one, _column(3)),
-    Family("container_net_tcp_retransmits_total", _one, _column(4)),
+    Family("container_net_tcp_segments_sent_total", _one, _column(4)),
+    Family("container_net_tcp_retransmits_total", _one, _column(5)),
+    Family("container_net_tcp_spurious_retransmits_total", _one, _column(6)),
     Family("container_net_tcp_active_connections", _one, _gauge(0)),
     Family("container_net_tcp_rtt_seconds", _one, _mean_rtt),
 ]

@@ -72,7 +72,9 @@ TCP_VALUE = np.dtype(
         ("accepted", "<u8"),
         ("bytes_sent", "<u8"),
         ("bytes_received", "<u8"),
+        ("segments", "<u8"),  # with payload, those sent again included
         ("retransmits", "<u8"),
+        ("spurious", "<u8"),  # retransmits of what the receiver had already (duplicate SACKs)
         ("active", "<i8"),  # gauge: connections open at the last read_tcp()
         ("rtt_sum", "<u8"),  # us: their smoothed RTT
         ("rtt_count", "<u4"),

@@ -53,8 +53,12 @@ def _retransmits(judge: Judge, connection: Connection) -> Finding:
     repeated = float(np.nansum(again)) * step
     if repeated < LEAST_RETRANSMITS:
         return Finding(name, False, 0.0)
-    # Segments sent are not counted by the agent: at least the bytes fill so many, and each request needs one.
-    sent = float(np.nansum(judge.recent(connection.bytes_sent, check.sustained_for))) * step / SEGMENT
-    requests = float(np.nansum(judge.recent(connection.traffic.total(len(judge.world.times)), check.sustained_for))) * step
+    counted = judge.recent(connection.segments_sent, check.sustained_for)
+    if _known(counted):
+        sent = max(float(np.nansum(counted)) * step, repeated)  # a SYN is a segment without payload
+    else:  # coroot-node-agent does not count them: at least the bytes fill so many, and each request needs one
+        full = float(np.nansum(judge.recent(connection.bytes_sent, check.sustained_for))) * step / SEGMENT
+        requests = float(np.nansum(judge.recent(connection.traffic.total(len(judge.world.times)), check.sustained_for))) * step
+        sent = repeated + full + requests
     times = judge.world.times[-len(again) :][again > 0]
-    return judge.value(check.id, name, 100 * repeated / (repeated + sent + requests), float(times[0]), f"{repeated:.0f} segments")
+    return judge.value(check.id, name, 100 * repeated / sent, float(times[0]), f"{repeated:.0f} of {sent:.0f} segments")

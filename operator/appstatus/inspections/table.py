@@ -245,9 +245,10 @@ CHECKS: tuple[Check, ...] = (
         "above",
         300,
         "count",
-        "Share of the segments sent to an upstream within the last five minutes that had to be sent again, if at least ten were.",
+        "Share of the segments sent to an upstream within the last five minutes that had to be sent again, if at least ten were. "
+        "Segments that the receiver had already do not count (where the node agent tells them apart).",
         "Packet loss or an overloaded receiver: compare pairs of nodes, look at interface errors and softirq load.",
-        ("tcp_retransmits",),
+        ("tcp_retransmits", "tcp_segments_sent"),
     ),
     Check(
         "DependencyErrors",

@@ -45,6 +45,7 @@ def window(step: float) -> float:
 
 CONTAINER = ("machine_id", "container_id")
 EDGE = (*CONTAINER, "destination", "actual_destination")
+_RETRANSMITS, _SPURIOUS = "container_net_tcp_retransmits_total", "container_net_tcp_spurious_retransmits_total"
 
 
 def _gauge(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query:
@@ -101,7 +102,15 @@ QUERIES: tuple[Query, ...] = (
     ),
     _rate("tcp_connect_time", "container_net_tcp_connection_time_seconds_total", EDGE, "Connection.connect_time"),
     _gauge("tcp_active", "container_net_tcp_active_connections", EDGE, "Connection.active"),
-    _rate("tcp_retransmits", "container_net_tcp_retransmits_total", EDGE, "Connection.retransmits"),
+    # Without those that the receiver had already: a sound network has many of them wherever a server reads late. coroot-node-agent
+    # does not tell them apart.
+    Query(
+        "tcp_retransmits",
+        f"max by ({', '.join(EDGE)}) (rate({_RETRANSMITS}[$RANGE]) - rate({_SPURIOUS}[$RANGE]) or rate({_RETRANSMITS}[$RANGE]))",
+        EDGE,
+        "Connection.retransmits",
+    ),
+    _rate("tcp_segments_sent", "container_net_tcp_segments_sent_total", EDGE, "Connection.segments_sent"),
     _rate("tcp_bytes_sent", "container_net_tcp_bytes_sent_total", EDGE, "Connection.bytes_sent"),
     _rate("tcp_bytes_received", "container_net_tcp_bytes_received_total", EDGE, "Connection.bytes_received"),
     _gauge("tcp_rtt", "container_net_tcp_rtt_seconds", EDGE, "Connection.rtt"),

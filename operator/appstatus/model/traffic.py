@@ -26,6 +26,7 @@ _TCP: tuple[tuple[str, str, Literal["sum", "mean"]], ...] = (
     ("tcp_connect_time", "connect_time", "sum"),
     ("tcp_active", "active", "sum"),
     ("tcp_retransmits", "retransmits", "sum"),
+    ("tcp_segments_sent", "segments_sent", "sum"),
     ("tcp_rtt", "rtt", "mean"),
     ("tcp_bytes_sent", "bytes_sent", "sum"),
     ("tcp_bytes_received", "bytes_received", "sum"),

@@ -99,7 +99,9 @@ class Node:
 class Connection:
     """Everything one application sends to another (or to an external service), seen from the client.
 
-    connects, failed_connects, retransmits: 1/s; connect_time: s/s; active: number; rtt: s; bytes: 1/s.
+    connects, failed_connects, retransmits, segments, bytes: 1/s; connect_time: s/s; active: number; rtt: s.
+    retransmits: of what the receiver did not have (from coroot-node-agent: of anything); segments_sent: with payload, those sent
+    again included; unknown from coroot-node-agent.
     """
 
     client: AppKey
@@ -110,6 +112,7 @@ class Connection:
     connect_time: F64
     active: F64
     retransmits: F64
+    segments_sent: F64
     rtt: F64
     bytes_sent: F64
     bytes_received: F64

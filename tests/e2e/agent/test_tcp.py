@@ -3,6 +3,7 @@
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -205,6 +206,33 @@ def test_retransmits(kernel, owners):
     talk.server.recv(1)
     (one,) = tcp_of(kernel, owners.ids["client"]).values()
     assert one["retransmits"] >= 1 and one["bytes_sent"] == 1, one
+    assert one["spurious"] == 0 and one["segments"] == 1 + one["retransmits"], one
+    talk.close()
+
+
+def told_by_kernel(end: socket.socket) -> dict[str, int]:
+    """The same counters from struct tcp_info."""
+    info = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
+    at = {"segments": 156, "retransmits": 100, "spurious": 216}
+    return {name: struct.unpack_from("=I", info, offset)[0] for name, offset in at.items()}
+
+
+def test_retransmits_of_a_sound_network_are_spurious(kernel, owners):
+    """A request in two small segments, as Python's http.client sends a POST, and a server that reads late: the client's kernel
+    probes for a lost tail, and the server's has it already."""
+    talk, rounds = Talk(owners).open(), 0
+    while rounds < 200 and told_by_kernel(talk.client)["retransmits"] < 3:
+        talk.client.send(b"h" * 300)
+        talk.client.send(b"b" * 200)
+        time.sleep(0.02)
+        assert len(talk.server.recv(500, socket.MSG_WAITALL)) == 500
+        talk.answer(b"a" * 2000)
+        rounds += 1
+    truth = told_by_kernel(talk.client)
+    assert truth["retransmits"] == truth["spurious"] >= 3, f"no tail loss probe in {rounds} rounds: {truth}"
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    assert {name: one[name] for name in truth} == truth
+    assert (one["bytes_sent"], one["segments"] - one["retransmits"]) == (500 * rounds, 2 * rounds)
     talk.close()
 
 

@@ -95,7 +95,7 @@ def application() -> Application:
         rollout_in_progress=False, changes=(),
     )  # fmt: skip
     for upstream in (POSTGRES, OUTSIDE):
-        app.upstreams.append(Connection(APP, upstream, traffic, *(times for _ in range(8))))
+        app.upstreams.append(Connection(APP, upstream, traffic, *(times for _ in range(9))))
     return app
 
 

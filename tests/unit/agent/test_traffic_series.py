@@ -206,7 +206,7 @@ def test_labels_are_escaped(traffic):
 def test_connections(traffic):
     page = text(traffic, tcp_rows=[
         tcp(actual="10.244.0.5", connects=3, connect_time=1_500_000, active=2, bytes_sent=100, bytes_received=2_000,
-            retransmits=1, rtt_sum=600, rtt_count=2),
+            segments=9, retransmits=3, spurious=2, rtt_sum=600, rtt_count=2),
         tcp(failed=4),
     ])
     of = '{machine_id="m1",container_id="/k8s/shop/cart-1/cart",destination="10.96.0.10:80"'
@@ -217,7 +217,9 @@ def test_connections(traffic):
         f"container_net_tcp_connection_time_seconds_total{to} 0.0015",
         f"container_net_tcp_bytes_sent_total{to} 100",
         f"container_net_tcp_bytes_received_total{to} 2000",
-        f"container_net_tcp_retransmits_total{to} 1",
+        f"container_net_tcp_segments_sent_total{to} 9",
+        f"container_net_tcp_retransmits_total{to} 3",
+        f"container_net_tcp_spurious_retransmits_total{to} 2",
         f"container_net_tcp_active_connections{to} 2",
         f"container_net_tcp_rtt_seconds{to} 0.0003",
         f"container_net_tcp_failed_connects_total{of}}} 4",

@@ -57,6 +57,7 @@ def recorded(folder: Path) -> World:
                 "connect_time",
                 "active",
                 "retransmits",
+                "segments_sent",
                 "rtt",
                 "bytes_sent",
                 "bytes_received",

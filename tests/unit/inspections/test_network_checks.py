@@ -63,7 +63,23 @@ def test_connections_of_which_nothing_is_known_are_unknown() -> None:
     assert check("NetworkTCPConnections").outcome == "unknown"
 
 
-def test_retransmits_fail_by_their_share_of_what_was_sent() -> None:
+def test_retransmits_fail_by_their_share_of_the_segments_sent() -> None:
+    found = check("NetworkRetransmits", retransmits=series(2.0), segments_sent=series(20.0), bytes_sent=series(1e9))
+    assert (found.outcome, found.value, found.evidence) == ("fail", pytest.approx(10.0), "600 of 6000 segments")
+    assert check("NetworkRetransmits", retransmits=series(0.8), segments_sent=series(20.0)).outcome == "pass"
+
+
+def test_lost_connection_requests_alone_are_all_that_was_sent() -> None:
+    """A SYN carries no payload and is in no count of segments."""
+    assert check("NetworkRetransmits", retransmits=series(1.0), segments_sent=series(0.0)).value == pytest.approx(100.0)
+
+
+def test_more_duplicates_told_of_than_retransmits_are_no_retransmits() -> None:
+    """The network itself may double packets."""
+    assert check("NetworkRetransmits", retransmits=series(-1.0), segments_sent=series(20.0)).outcome == "pass"
+
+
+def test_without_a_count_of_segments_the_bytes_tell_at_least_how_many() -> None:
     sent = series(1448.0 * 10)
     assert check("NetworkRetransmits", retransmits=series(2.0), bytes_sent=sent).outcome == "fail"
     assert check("NetworkRetransmits", retransmits=series(0.2), bytes_sent=sent).outcome == "pass"

@@ -88,7 +88,10 @@ def traffic(statuses: Mapping[str, F64], mean: F64 | float | None = None, bucket
 
 
 def connection(client: AppKey, upstream: AppKey, requests: Traffic | None = None, **arrays: F64) -> Connection:
-    names = ("connects", "failed_connects", "connect_time", "active", "retransmits", "rtt", "bytes_sent", "bytes_received")
+    names = (
+        "connects", "failed_connects", "connect_time", "active", "retransmits", "segments_sent", "rtt",
+        "bytes_sent", "bytes_received",
+    )  # fmt: skip
     unknown = np.full(T, np.nan)
     return Connection(client, upstream, requests or Traffic(), **{name: arrays.get(name, unknown) for name in names})
 

@@ -47,6 +47,7 @@ def connection(times: int, **changes) -> Connection:
             "connect_time",
             "active",
             "retransmits",
+            "segments_sent",
             "rtt",
             "bytes_sent",
             "bytes_received",
