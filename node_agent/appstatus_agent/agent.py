@@ -29,6 +29,7 @@ from .network.dns import Malformed, Names, parse_answer
 from .network.listening import Listener, Listeners
 from .network.translations import Translator
 from .node import add_node, machine_id
+from .readers import Readers
 from .traffic import Traffic, host_port
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Agent:
         self._common = [("machine_id", machine_id())]
         self._version = _version()
         self._traffic = Traffic(self._common, self.registry.label_of)
+        self._readers = Readers()
         self._names = Names()
         self._listeners = Listeners()
         self._cluster_cidrs = tuple(cluster_cidrs)
@@ -250,7 +252,8 @@ class Agent:
         silent = {name: now - beat for name, beat in self._beats.items() if now - beat > SILENCE_SECONDS}
         return "".join(f"thread {name} has not run for {seconds:.0f} s\n" for name, seconds in silent.items())
 
-    def scrape(self) -> str:
+    def scrape(self, reader: str) -> str:
+        """The page as `reader`, an address, is to see it."""
         with self._scrape_lock:
             began = time.perf_counter()
             page = Page(self._common)
@@ -259,7 +262,7 @@ class Agent:
             add_containers(page, self.registry)
             self._add_network(page)
             if self._kernel:
-                self._add_kernel(page, self._kernel)
+                self._add_kernel(page, self._kernel, reader)
             self.features.add(page)
             page.add("appstatus_agent_scrape_seconds", self._scrape_seconds)
             text = page.text()
@@ -275,12 +278,13 @@ class Agent:
         for ip, name in self._names.items():
             page.add("ip_to_fqdn", 1, [("ip", ip), ("fqdn", name)])
 
-    def _add_kernel(self, page: Page, kernel: Kernel) -> None:
+    def _add_kernel(self, page: Page, kernel: Kernel, reader: str) -> None:
+        now = time.monotonic()
         with self._kernel_lock:
-            self._traffic.update_requests(kernel.read_requests())
-            self._traffic.update_tcp(kernel.read_tcp())
+            self._traffic.update_requests(kernel.read_requests(), now)
+            self._traffic.update_tcp(kernel.read_tcp(), now)
             counters = kernel.counters()
-        self._traffic.add(page)
+        self._traffic.add(page, self._readers.since(reader, now))
         lost = {**counters.events_lost, "conntrack": self._translator.lost if self._translator else 0}
         for source, count in lost.items():
             page.add("appstatus_agent_events_lost_total", count, [("source", source)])

@@ -4,8 +4,8 @@ A row belongs to one life of a container (its cgroup); the next life, or a row d
 make the counter of a label set fall, since `rate()` would count everything again. So what a row had when it left stays in its
 series as long as that has another row. A series without rows leaves.
 
-A series is first shown at 0, and with what its rows counted from the next update on: `rate()` sees no increase from nothing to a
-first value, so that a container's first error would stay invisible.
+A series is shown at 0 to each reader that it is new to, and with what its rows counted from that reader's next scrape on: `rate()`
+sees no increase from nothing to a first value, so that a container's first error would stay invisible.
 
 Text is made only for series that changed since the last time.
 """
@@ -45,6 +45,7 @@ class Table:
         self._left = np.zeros((0, counters), np.int64)  # by series: what rows that left had
         self._counters = np.zeros((0, counters), np.int64)  # by series, as shown
         self._gauges = np.zeros((0, gauges), np.int64)
+        self._made = np.zeros(0)  # by series: when
         self._prefixes: list[list[list[str]]] = []  # by series, by family
         self._texts: list[list[str]] = []
 
@@ -52,7 +53,7 @@ class Table:
         return len(self._series)
 
     def update(self, keys: Sequence[bytes], resolve: Callable[[int], Labels | None],
-               counters: np.ndarray, gauges: np.ndarray) -> None:
+               counters: np.ndarray, gauges: np.ndarray, now: float) -> None:
         """Take all rows of now. `resolve(i)` names row i when it is new; None: not known yet, ask again next time."""
         before = np.fromiter((self._rows.get(key, -1) for key in keys), np.int64, len(keys))
         series = np.where(before >= 0, self._row_series[before] if len(self._row_series) else -1, -1)
@@ -60,7 +61,7 @@ class Table:
             labels = resolve(row)
             if labels is not None:
                 series[row] = self._series_of(labels)
-        self._make_room()
+        self._make_room(now)
         self._keep_what_left(before, counters)
 
         named = np.flatnonzero(series >= 0)
@@ -71,22 +72,27 @@ class Table:
         shown = self._left.copy()
         np.add.at(shown, self._row_series, self._row_counters)
         unwritten = np.array([not texts for texts in self._texts], bool)
-        shown[unwritten] = 0
         levels = np.zeros((len(self._series), self._gauges.shape[1]), np.int64)
         np.add.at(levels, self._row_series, gauges[named])
         changed = (shown != self._counters).any(axis=1) | (levels != self._gauges).any(axis=1)
         self._counters, self._gauges = shown, levels
-        self._write(np.flatnonzero(unwritten | changed))
+        which = np.flatnonzero(unwritten | changed)
+        for at, texts in zip(which.tolist(), self._written(which, self._counters[which]), strict=True):
+            self._texts[at] = texts
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """These rows were dropped: one that has the same key from now on counts anew, be it below or above the old one."""
         for key in keys:
             self._rows.pop(key, None)
 
-    def lines(self) -> Iterable[tuple[str, list[str]]]:
-        """(metric, text of each series)."""
+    def lines(self, since: float) -> Iterable[tuple[str, list[str]]]:
+        """(metric, text of each series); counters of series made after `since` are 0."""
+        new = np.flatnonzero(self._made > since)
+        shown = self._texts.copy()
+        for at, texts in zip(new.tolist(), self._written(new, np.zeros_like(self._counters[new])), strict=True):
+            shown[at] = texts
         for at, family in enumerate(self._families):
-            yield family.name, [texts[at] for texts in self._texts]
+            yield family.name, [texts[at] for texts in shown]
 
     def _series_of(self, labels: Labels) -> int:
         at = self._series.setdefault(labels, len(self._series))
@@ -96,9 +102,10 @@ class Table:
             self._texts.append([])
         return at
 
-    def _make_room(self) -> None:
+    def _make_room(self, now: float) -> None:
         new = len(self._series) - len(self._left)
         if new:
+            self._made = np.append(self._made, np.full(new, now))
             self._left, self._counters, self._gauges = (
                 np.vstack([array, np.zeros((new, array.shape[1]), np.int64)])
                 for array in (self._left, self._counters, self._gauges)
@@ -120,16 +127,17 @@ class Table:
         new_index = np.cumsum(used) - 1
         self._row_series = new_index[self._row_series]
         self._left, self._counters, self._gauges = self._left[used], self._counters[used], self._gauges[used]
+        self._made = self._made[used]
         keep = np.flatnonzero(used).tolist()
         self._prefixes = [self._prefixes[at] for at in keep]
         self._texts = [self._texts[at] for at in keep]
         self._series = {labels: int(new_index[at]) for labels, at in self._series.items() if used[at]}
 
-    def _write(self, which: np.ndarray) -> None:
-        counters, gauges = self._counters[which], self._gauges[which]
-        columns = [family.values(counters, gauges) for family in self._families]
+    def _written(self, which: np.ndarray, counters: np.ndarray) -> Iterable[list[str]]:
+        """Texts of these series, with these counters."""
+        columns = [family.values(counters, self._gauges[which]) for family in self._families]
         for at, values in zip(which.tolist(), zip(*columns, strict=True), strict=True):
-            self._texts[at] = [
+            yield [
                 "".join([f"{prefix}{value}\n" for prefix, value in zip(prefixes, numbers, strict=True) if value is not None])
                 for prefixes, numbers in zip(self._prefixes[at], values, strict=True)
             ]

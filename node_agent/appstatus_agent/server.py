@@ -20,8 +20,11 @@ def parse_listen(text: str) -> tuple[str, int]:
     return address.strip("[]") or "0.0.0.0", int(port)
 
 
-def serve(listen: tuple[str, int], scrape: Callable[[], str], healthy: Callable[[], str]) -> ThreadingHTTPServer:
-    """Start serving in the background. `healthy` returns "" or what is wrong. OSError when the address is taken."""
+def serve(listen: tuple[str, int], scrape: Callable[[str], str], healthy: Callable[[], str]) -> ThreadingHTTPServer:
+    """Start serving in the background. OSError when the address is taken.
+
+    `scrape` is given the reader's address; `healthy` returns "" or what is wrong.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -31,7 +34,7 @@ def serve(listen: tuple[str, int], scrape: Callable[[], str], healthy: Callable[
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                self._answer(200, scrape(), CONTENT_TYPE)
+                self._answer(200, scrape(self.client_address[0]), CONTENT_TYPE)
             elif path == "/healthz":
                 wrong = healthy()
                 self._answer(503 if wrong else 200, wrong or "ok\n")

@@ -95,8 +95,8 @@ class Traffic:
         self._accepted = Table([Family("container_net_tcp_accepted_connects_total", _one, _column(0))], 1, 0, text)
         self._tables = (self._out, self._in, self._tcp, self._failed, self._accepted)
 
-    def update_requests(self, requests: np.ndarray) -> None:
-        """Take all request rows (rows.REQUEST) of now."""
+    def update_requests(self, requests: np.ndarray, now: float) -> None:
+        """Take all request rows (rows.REQUEST) of now (monotonic seconds)."""
         outbound = requests["key"]["direction"] == rows.OUTBOUND
         for table, part, labels in (
             (self._out, requests[outbound], self._destination_labels),
@@ -104,21 +104,21 @@ class Traffic:
         ):
             key, value = part["key"], part["value"]
             counters = np.column_stack([value["ended"], value["latency"], value["latency_sum"]])
-            self._feed(table, key, labels, counters, value["in_flight"][:, None])
+            self._feed(table, key, now, labels, counters, value["in_flight"][:, None])
 
-    def update_tcp(self, tcp: np.ndarray) -> None:
-        """Take all TCP rows (rows.TCP) of now."""
+    def update_tcp(self, tcp: np.ndarray, now: float) -> None:
+        """Take all TCP rows (rows.TCP) of now (monotonic seconds)."""
         inbound = tcp["key"]["direction"] == rows.INBOUND
         part = tcp[inbound]
-        self._feed(self._accepted, part["key"], self._listen_labels, part["value"]["accepted"][:, None])
+        self._feed(self._accepted, part["key"], now, self._listen_labels, part["value"]["accepted"][:, None])
         part = tcp[~inbound]
-        self._feed(self._failed, part["key"], self._dialled_labels, part["value"]["failed"][:, None])
+        self._feed(self._failed, part["key"], now, self._dialled_labels, part["value"]["failed"][:, None])
         value = part["value"]
         # A row that only ever saw failed attempts has no connection to tell of.
         part = part[(value["connects"] > 0) | (value["active"] > 0) | (value["bytes_sent"] + value["bytes_received"] > 0)]
         value = part["value"]
         self._feed(
-            self._tcp, part["key"], self._destination_labels,
+            self._tcp, part["key"], now, self._destination_labels,
             np.column_stack([value[name] for name in _TCP_COUNTERS]),
             np.column_stack([value["active"], value["rtt_sum"], value["rtt_count"]]),
         )
@@ -129,12 +129,13 @@ class Traffic:
         for table in self._tables:
             table.forget(keys)
 
-    def add(self, page: Page) -> None:
+    def add(self, page: Page, since: float) -> None:
+        """For a reader that last read then."""
         for table in self._tables:
-            for metric, lines in table.lines():
+            for metric, lines in table.lines(since):
                 page.add_lines(metric, lines)
 
-    def _feed(self, table: Table, key: np.ndarray, labels: Callable[[np.void, str], Labels],
+    def _feed(self, table: Table, key: np.ndarray, now: float, labels: Callable[[np.void, str], Labels],
               counters: np.ndarray, gauges: np.ndarray | None = None) -> None:
         data, size = key.tobytes(), key.dtype.itemsize
         keys = [data[at : at + size] for at in range(0, len(data), size)]
@@ -144,7 +145,7 @@ class Traffic:
             return None if container is None else labels(key[row], container)
 
         table.update(keys, resolve, counters.astype(np.int64),
-                     np.zeros((len(key), 0), np.int64) if gauges is None else gauges.astype(np.int64))
+                     np.zeros((len(key), 0), np.int64) if gauges is None else gauges.astype(np.int64), now)
 
     @staticmethod
     def _destination_labels(key: np.void, container: str) -> Labels:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from appstatus_agent.exposition import Page, escape, number
 from appstatus_agent.kernel import rows
+from appstatus_agent.readers import NEW_SECONDS, Readers
 from appstatus_agent.traffic import Traffic
 
 OWNERS = {7: "/k8s/shop/cart-1/cart", 8: "/k8s/shop/cart-1/cart", 9: '/odd/"name"\\', 10: None}
@@ -51,9 +52,17 @@ def tcp(direction=rows.OUTBOUND, owner=7, destination="10.96.0.10", port=80, act
     return row
 
 
+class Scraped(Traffic):
+    """With who reads it, and the time."""
+
+    def __init__(self):
+        super().__init__([("machine_id", "m1")], OWNERS.get)
+        self.readers, self.now = Readers(), 1000.0
+
+
 @pytest.fixture
 def traffic():
-    return Traffic([("machine_id", "m1")], OWNERS.get)
+    return Scraped()
 
 
 def text(traffic, requests=(), tcp_rows=()):
@@ -62,11 +71,13 @@ def text(traffic, requests=(), tcp_rows=()):
     return scrape(traffic, requests, tcp_rows)
 
 
-def scrape(traffic, requests=(), tcp_rows=()):
-    traffic.update_requests(np.concatenate(requests) if len(requests) else np.zeros(0, rows.REQUEST))
-    traffic.update_tcp(np.concatenate(tcp_rows) if len(tcp_rows) else np.zeros(0, rows.TCP))
+def scrape(traffic, requests=(), tcp_rows=(), reader="10.244.0.2", after=15):
+    """`after` seconds later."""
+    traffic.now += after
+    traffic.update_requests(np.concatenate(requests) if len(requests) else np.zeros(0, rows.REQUEST), traffic.now)
+    traffic.update_tcp(np.concatenate(tcp_rows) if len(tcp_rows) else np.zeros(0, rows.TCP), traffic.now)
     page = Page()
-    traffic.add(page)
+    traffic.add(page, traffic.readers.since(reader, traffic.now))
     return page.text()
 
 
@@ -164,6 +175,33 @@ def test_a_label_sets_first_failure_is_visible_to_rate(traffic):
     assert [total(page) for page in pages[1:]] == [0, 1, 3]
     failed = [scrape(traffic, tcp_rows=[tcp(failed=count)]) for count in (2, 2, 3)]
     assert [total(page, "container_net_tcp_failed_connects_total") for page in failed] == [0, 2, 3]
+
+
+def test_a_label_sets_first_failure_is_visible_to_each_of_two_replicas(traffic):
+    """Whichever reads first, and whoever else reads in between."""
+    seen = {reader: [] for reader in ("10.244.0.2", "10.244.1.2", "127.0.0.1")}
+    turns = ["10.244.0.2", "10.244.1.2"] * 2 + ["127.0.0.1"] + ["10.244.1.2", "10.244.0.2"] * 2
+    for turn, reader in enumerate(turns):
+        page = scrape(traffic, [request(s5xx=turn - 1)] if turn >= 2 else [], reader=reader, after=7)
+        seen[reader].append(total(page))
+    assert seen == {"10.244.0.2": [0, 0, 5, 7], "10.244.1.2": [0, 0, 4, 6], "127.0.0.1": [0]}
+
+
+def test_what_happened_before_a_reader_came_is_not_new_to_it(traffic):
+    """A Prometheus that starts with another address, or comes back after an hour, must not see days of errors as an increase."""
+    scrape(traffic, [request(s5xx=500)])
+    assert total(scrape(traffic, [request(s5xx=500)], reader="10.244.1.3", after=300)) == 500
+    other = [request(s5xx=500), request(destination="10.96.0.11", s5xx=70)]
+    scrape(traffic, other, reader="10.244.1.3")
+    assert total(scrape(traffic, other, after=3600)) == 570
+
+
+def test_a_bounded_number_of_readers_is_remembered():
+    readers = Readers()
+    for host in range(200):
+        readers.since(f"10.0.0.{host}", 1.0)
+    assert readers.since("10.0.0.199", 2.0) == 1.0
+    assert readers.since("10.0.0.100", 2.0) == 2.0 - NEW_SECONDS
 
 
 def test_gauges_are_of_now_from_the_first_scrape_on(traffic):
