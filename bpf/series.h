@@ -147,6 +147,22 @@ static __always_inline bool hole(const struct conn *conn)
 	return conn->hole_from != conn->hole_end;
 }
 
+/* The same requests may be found unanswered twice at once: by the FIN that arrives, which holds no lock of the socket, and by a
+ * local close on another CPU. Who is first counts them. */
+struct ending {
+	__u32 conn;
+	__u32 popped; /* requests of it that had ended before */
+};
+MAP(endings, LRU_HASH, struct ending, __u8, 1, 0);
+
+static __always_inline bool ends_first(const struct conn *conn)
+{
+	struct ending ending = { .conn = conn->id, .popped = conn->popped };
+	__u8 one = 1;
+
+	return bpf_map_update_elem(&endings, &ending, &one, BPF_NOEXIST) != -17 /* EEXIST */;
+}
+
 /* How requests end for which no answer was read: unless none can have come, nobody knows. */
 static __always_inline __u32 without_answer(const struct conn *conn, __u32 status)
 {

@@ -207,7 +207,7 @@ static __always_inline int end(struct __sk_buff *skb, bool egress)
 	if (!conn)
 		return leave(skb, egress, run.cost);
 	pending = waiting(conn);
-	if (pending && conn->requests != egress) {
+	if (pending && conn->requests != egress && ends_first(conn)) {
 		tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
 		requests_end(conn, &tuple, pending, without_answer(conn, STATUS_CLOSED));
 	}

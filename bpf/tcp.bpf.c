@@ -332,7 +332,7 @@ static __always_inline void unanswered(const struct sock *sk)
 		if (conn.start[i] & SLOT_OVERDUE)
 			overdue++;
 	}
-	if (pending <= overdue)
+	if (pending <= overdue || !ends_first(&conn))
 		return;
 	key.owner = conn.owner;
 	key.direction = conn.requests == 1 ? OUTBOUND : INBOUND;

@@ -155,6 +155,7 @@ class Kernel:
             "networks": 16_384,
             "early": lru_entries(possible_cpus()),
             "messages": lru_entries(possible_cpus()),
+            "endings": lru_entries(possible_cpus()),
         }
         config = _CONFIG.pack(
             root.stat().st_ino if root else 1,

@@ -2,10 +2,13 @@
 """Packets that are lost where a message begins, and endings that must be seen at once or are not known."""
 
 import ctypes
+import mmap
 import os
 import random
 import socket
 import struct
+import subprocess
+import sys
 import time
 
 import pytest
@@ -168,6 +171,61 @@ def test_reset_while_answers_leave(kernel, owners):
         os.waitpid(server, 0)
         os.sched_setaffinity(0, allowed)
         listener.close()
+ANSWERS_NONE = """
+import mmap, os, socket, sys
+listener, flag = socket.socket(fileno=int(sys.argv[1])), mmap.mmap(int(sys.argv[2]), 4096)
+os.sched_setaffinity(0, {int(sys.argv[3])})
+while True:
+    end, _ = listener.accept()
+    end.recv(65536)
+    while flag[0] == 0:
+        pass
+    end.close()
+    flag[0] = 0
+"""
+
+
+def test_fin_arrives_while_the_client_closes(kernel, owners):
+    """Two CPUs on one socket, neither waits for the other: the request ends once."""
+    if os.cpu_count() < 2:
+        pytest.skip("one CPU")
+    with owners.as_("server"):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    allowed = os.sched_getaffinity(0)
+    first, second, *_ = sorted(allowed)
+    shared = os.memfd_create("flag")
+    os.ftruncate(shared, 4096)
+    flag = mmap.mmap(shared, 4096)
+    command = [sys.executable, "-c", ANSWERS_NONE, str(listener.fileno()), str(shared), str(second)]
+    server = subprocess.Popen(command, pass_fds=[listener.fileno(), shared])
+    connections, until = 0, time.monotonic() + 6
+    try:
+        os.sched_setaffinity(0, {first})
+        with owners.as_("client"):
+            while time.monotonic() < until:
+                client = socket.socket()
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.connect(listener.getsockname())
+                client.sendall(GET)
+                wait = time.perf_counter() + random.uniform(0, 60e-6)
+                flag[0] = 1
+                while time.perf_counter() < wait:
+                    pass
+                client.close()
+                while flag[0] and server.poll() is None:
+                    pass
+                connections += 1
+    finally:
+        server.kill()
+        server.wait()
+        os.sched_setaffinity(0, allowed)
+        listener.close()
+        os.close(shared)
+    settle()
+    got = requests_of(kernel, owners.ids["client"])
+    assert sum(got.ended.values()) == connections and set(got.ended) <= {"closed", "reset"}, f"{connections}: {got.ended}"
+
+
     settle()
     got = requests_of(kernel, owners.ids["server"])
     assert got.in_flight == 0
