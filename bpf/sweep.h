@@ -80,13 +80,13 @@ SEC("iter/bpf_map_elem")
 int sweep_early(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct tuple *key = ctx->key, tuple;
-	struct conn *conn = ctx->value;
+	struct early *early = ctx->value;
 	__u32 zero = 0, *number = bpf_map_lookup_elem(&sweep_number, &zero);
 
-	if (!key || !conn || !number || conn->pushed == conn->popped)
+	if (!key || !early || !number || early->conn.pushed == early->conn.popped)
 		return 0;
 	tuple = *key;
-	sweep_conn(conn, &tuple, *number);
+	sweep_conn(&early->conn, &tuple, *number);
 	return 0;
 }
 

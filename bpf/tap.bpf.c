@@ -72,11 +72,13 @@ static __always_inline struct conn *conn_of(struct __sk_buff *skb, struct bpf_so
 {
 	if (maybe_early && unlikely(sk->state == TCP_LISTEN)) {
 		struct packet packet;
+		struct early *found;
 		struct tuple tuple;
 
 		if (!read_packet(skb, &packet) || !tuple_of_packet(skb, &packet, false, &tuple))
 			return 0;
-		return bpf_map_lookup_elem(&early, &tuple);
+		found = bpf_map_lookup_elem(&early, &tuple);
+		return found ? &found->conn : 0;
 	}
 	return bpf_sk_storage_get(&sockets, sk, 0, 0);
 }
@@ -307,23 +309,25 @@ static __always_inline void expect(struct conn *conn, const struct packet *packe
 	}
 }
 
+#define EARLY_WINDOW (1 << 20) /* of sequence numbers that belong to the same connection */
+
 /* For payload that reaches a listener. */
 static __always_inline struct conn *early_conn(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet)
 {
-	struct conn fresh = {};
+	struct early fresh = { .first = packet->seq }, *known;
 	struct tuple tuple;
-	struct conn *conn;
 
 	if (!tuple_of_packet(skb, packet, false, &tuple))
 		return 0;
-	conn = bpf_map_lookup_elem(&early, &tuple);
-	/* else an old connection's, whose child never came */
-	if (conn && (__u32)(packet->seq - conn->stream[0].seq + (1 << 20)) < 2 << 20)
-		return conn;
-	begin(&fresh, sk, &tuple);
-	expect(&fresh, packet, false, packet->seq);
+	known = bpf_map_lookup_elem(&early, &tuple);
+	/* Else of an old connection whose child never came, or of a segment that had overtaken this one. */
+	if (known && packet->seq - known->first < EARLY_WINDOW)
+		return &known->conn;
+	begin(&fresh.conn, sk, &tuple);
+	expect(&fresh.conn, packet, false, packet->seq);
 	bpf_map_update_elem(&early, &tuple, &fresh, BPF_ANY);
-	return bpf_map_lookup_elem(&early, &tuple);
+	known = bpf_map_lookup_elem(&early, &tuple);
+	return known ? &known->conn : 0;
 }
 
 static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet,
@@ -332,16 +336,23 @@ static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_s
 	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
 	struct tuple tuple, header;
 	struct conn fresh = {};
+	struct early *known;
 	struct conn *conn;
 
 	tuple_of_socket(sk, packet->ipv6, &tuple);
-	conn = bpf_map_lookup_elem(&early, &tuple);
-	if (conn) {
-		__u32 seq = egress ? packet->ack : packet->seq, ahead = seq - conn->stream[0].seq + (1 << 20);
+	known = bpf_map_lookup_elem(&early, &tuple);
+	if (known) {
+		__u32 seq = egress ? packet->ack : packet->seq;
 		struct conn *adopted = 0;
 
-		if (ahead < 2 << 20)
-			adopted = bpf_sk_storage_get(&sockets, sk, conn, BPF_SK_STORAGE_GET_F_CREATE);
+		if (seq - known->first + EARLY_WINDOW < 2 * EARLY_WINDOW) {
+			if (tcp && (__s32)(tcp->rcv_nxt - known->first) < 0) { /* not the connection's first bytes */
+				fresh.hole_from = known->first;
+				fresh.hole_end = known->conn.stream[0].seq;
+			} else {
+				adopted = bpf_sk_storage_get(&sockets, sk, &known->conn, BPF_SK_STORAGE_GET_F_CREATE);
+			}
+		}
 		bpf_map_delete_elem(&early, &tuple);
 		if (adopted)
 			return adopted;

@@ -177,3 +177,56 @@ class Drops:
 
     def __exit__(self, *_):
         subprocess.run(["nft", "delete", "table", "inet", "t"], check=True)
+@dataclass(frozen=True)
+class Packet:
+    """A TCP packet as a socket gets it, however large."""
+
+    source: int
+    target: int
+    syn: bool
+    payload: int  # bytes
+
+
+class Sniffer:
+    """What arrives on loopback in the test's own network namespace."""
+
+    def __enter__(self):
+        everything = 3  # ETH_P_ALL
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(everything))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
+        self._socket.setblocking(False)
+        self.packets: list[Packet] = []
+        return self
+
+    def __exit__(self, *_):
+        with self._socket, contextlib.suppress(BlockingIOError):
+            head = bytearray(128)
+            while True:
+                length, (_, _, kind, *_) = self._socket.recvfrom_into(head, 0, socket.MSG_TRUNC)
+                if kind != socket.PACKET_OUTGOING and (packet := _packet(head, length)):
+                    self.packets.append(packet)
+
+
+def _packet(head: bytearray, length: int) -> Packet | None:
+    if head[0] >> 4 == 4:
+        protocol, at = head[9], 4 * (head[0] & 15)
+    else:
+        protocol, at = head[6], 40
+        if protocol == 0:  # BIG TCP's hop-by-hop header
+            protocol, at = head[40], 48
+    if protocol != socket.IPPROTO_TCP:
+        return None
+    source, target, offset, flags = struct.unpack_from("!HH8xBB", head, at)
+    return Packet(source, target, bool(flags & 2), length - at - 4 * (offset >> 4))
+
+
+def lose_next(sender: socket.socket, side: str, port: int, data: bytes, cut: int) -> None:
+    """Two segments, of which the first is lost once: the second one overtakes it."""
+    rule = f"tcp {side} {port} limit rate over 1/day burst 1 packets accept; tcp {side} {port} drop"
+    with Drops(f"type filter hook input priority 0; {rule}"):
+        sender.sendall(data[:cut])
+        time.sleep(0.02)
+        sender.sendall(data[cut:])
+        time.sleep(0.5)
+
+

@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from talk import Drops, Talk, requests_of, reset, settle
+from talk import Talk, lose_next, requests_of, reset, settle
 from test_requests import FAIL, GET, OK, C, Case, S, check, play, post
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
@@ -21,13 +21,7 @@ LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 8000\r\n\r\n" + b"a" * 8000
 
 
 def first_lost(sender, receiver, side: str, port: int, data: bytes, cut: int) -> None:
-    """Two segments, of which the first is lost once: the second one overtakes it."""
-    rule = f"tcp {side} {port} limit rate over 1/day burst 1 packets accept; tcp {side} {port} drop"
-    with Drops(f"type filter hook input priority 0; {rule}"):
-        sender.sendall(data[:cut])
-        time.sleep(0.02)
-        sender.sendall(data[cut:])
-        time.sleep(0.5)
+    lose_next(sender, side, port, data, cut)
     got = 0
     while got < len(data):
         got += len(receiver.recv(65536))
@@ -171,6 +165,12 @@ def test_reset_while_answers_leave(kernel, owners):
         os.waitpid(server, 0)
         os.sched_setaffinity(0, allowed)
         listener.close()
+    settle()
+    got = requests_of(kernel, owners.ids["server"])
+    assert got.in_flight == 0
+    assert 0 < sum(got.ended.values()) <= 100 * connections, f"{connections} connections: {got.ended}"
+
+
 ANSWERS_NONE = """
 import mmap, os, socket, sys
 listener, flag = socket.socket(fileno=int(sys.argv[1])), mmap.mmap(int(sys.argv[2]), 4096)
@@ -224,12 +224,6 @@ def test_fin_arrives_while_the_client_closes(kernel, owners):
     settle()
     got = requests_of(kernel, owners.ids["client"])
     assert sum(got.ended.values()) == connections and set(got.ended) <= {"closed", "reset"}, f"{connections}: {got.ended}"
-
-
-    settle()
-    got = requests_of(kernel, owners.ids["server"])
-    assert got.in_flight == 0
-    assert 0 < sum(got.ended.values()) <= 100 * connections, f"{connections} connections: {got.ended}"
 
 
 def test_socket_that_connects_again(kernel, owners):

@@ -75,6 +75,21 @@ def test_deferred_accept_reset_by_the_client(kernel, owners):
     talk.client.sendall(GET)
     accept(talk)
     reset(talk.client)
+def test_deferred_accept_first_segment_overtaken(kernel, owners):
+    """What reaches the listener is the request's second segment; the first one, sent again, is its child's."""
+    talk = Talk(owners, listener=listen(owners, (socket.TCP_DEFER_ACCEPT, 5)))
+    talk.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    talk.client.connect(talk.address)
+    settle()
+    request = post(b"x" * 3000)
+    lose_next(talk.client, "dport", talk.address[1], request, 1500)
+    accept(talk)
+    assert len(talk.server.recv(len(request), socket.MSG_WAITALL)) == len(request)
+    play(talk, [S(OK), C(GET), S(FAIL)])
+    talk.close()
+    check(kernel, owners, Case("deferred accept, overtaken", [], {"2xx": 1, "5xx": 1}))
+
+
     settle()
     talk.close()
     check(kernel, owners, Case("deferred accept, reset", [], {"closed": 1}, server={"reset": 1}))
