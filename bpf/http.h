@@ -450,8 +450,21 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 		if (digit(c) || c == ' ' || c == '\t') {
 			r->at++;
 		} else {
-			stream->state = HTTP_HEAD;
-			r->message.flags |= MESSAGE_SKIP;
+			__u32 line_end = c == '\r' ? 2 : 1;
+			__u8 next = w >> (8 * line_end);
+
+			if (r->message.length || (c != '\r' && c != '\n')) {
+				next = 0;
+			} else if (r->at + line_end >= r->end) { /* what comes decides: the line is read again then */
+				r->at = r->end;
+				return;
+			}
+			if (next == ' ' || next == '\t') { /* the number is on the next line: an obsolete fold */
+				r->at += line_end + 1;
+			} else {
+				stream->state = HTTP_HEAD;
+				r->message.flags |= MESSAGE_SKIP;
+			}
 		}
 		return;
 	}

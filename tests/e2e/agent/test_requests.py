@@ -45,6 +45,10 @@ def answer(body: bytes, status: bytes = b"200 OK", extra: bytes = b"") -> bytes:
     return b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n" % (status, extra, len(body)) + body
 
 
+def folded(message: bytes) -> bytes:
+    return message.replace(b"Content-Length: ", b"Content-Length:\r\n\t ")
+
+
 def chunked(*chunks: bytes, trailer: bytes = b"") -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (*chunks, b"")[:-1]) + b"0\r\n" + trailer + b"\r\n"
 
@@ -229,6 +233,12 @@ CASES = [
     Case(
         "many header lines", [C(GET[:-2] + b"".join(b"X-H%d: v\r\n" % i for i in range(150)) + b"\r\n"), S(OK), *NEXT], {"2xx": 2}
     ),
+    Case(
+        "length on the line below its name (an obsolete fold)",
+        [C(folded(post(FAKE_GET))), S(folded(answer(FAKE))), C(GET), S(FAIL)],
+        {"2xx": 1, "5xx": 1},
+    ),
+    Case("length without a number", [C(folded(GET[:-2] + b"Content-Length: \r\n\r\n")), S(OK), *NEXT], {"2xx": 2}),
     Case("body length after a long line", [C(post(FAKE_GET, b"A: " + b"c" * 2000 + b"\r\n")), S(OK), *NEXT], {"2xx": 2}),
     # how requests end without an answer
     Case("reset by the server", [C(GET), SERVER_RESETS], {"reset": 1}, server={"closed": 1}),
@@ -321,6 +331,7 @@ def test_ipv6(kernel, owners, host):
 CUT = {
     "GET": (GET, OK, "2xx"),
     "POST": (post(b"0123456789"), FAIL, "5xx"),
+    "folded length": (folded(post(b"0123456789")), folded(answer(b"abc")), "2xx"),
     "chunked": (UPLOAD + chunked(b"abc", b"d" * 17), CHUNKED + chunked(b"abcdef", trailer=b"A: b\r\n"), "2xx"),
 }
 
