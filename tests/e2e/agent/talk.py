@@ -17,6 +17,7 @@ from appstatus_agent.kernel.loader import find_cgroup_root
 
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
+SO_RCVBUFFORCE = 33
 
 
 def network_inode() -> int:
@@ -36,6 +37,21 @@ def own_network():
     finally:
         _libc.setns(before, CLONE_NEWNET)
         os.close(before)
+
+
+GSO_MAX_SIZE, GRO_MAX_SIZE, GSO_IPV4_MAX_SIZE, GRO_IPV4_MAX_SIZE = 41, 58, 63, 64  # IFLA_*
+
+
+def set_link(name: str, attributes: dict[int, int]) -> None:
+    """By netlink: Debian 12's ip(8) does not know all of them."""
+    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(name), 0, 0)
+    body += b"".join(struct.pack("=HHI", 8, kind, value) for kind, value in attributes.items())
+    new_link, request_and_acknowledge = 16, 1 | 4
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+        netlink.send(struct.pack("=IHHII", 16 + len(body), new_link, request_and_acknowledge, 1, 0) + body)
+        code = struct.unpack_from("=i", netlink.recv(4096), 16)[0]
+    if code:
+        raise OSError(-code, f"attributes {attributes} of {name}: {os.strerror(-code)}")
 
 
 class Owners:
@@ -165,18 +181,6 @@ def settle() -> None:
     time.sleep(0.02)
 
 
-class Drops:
-    """nftables rules in the test's own network namespace."""
-
-    def __init__(self, rule: str):
-        table = "table inet t {\nchain c {\n" + rule.replace("; ", "\n") + "\n}\n}\n"
-        subprocess.run(["nft", "-f", "-"], input=table, text=True, check=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        subprocess.run(["nft", "delete", "table", "inet", "t"], check=True)
 @dataclass(frozen=True)
 class Packet:
     """A TCP packet as a socket gets it, however large."""
@@ -230,3 +234,15 @@ def lose_next(sender: socket.socket, side: str, port: int, data: bytes, cut: int
         time.sleep(0.5)
 
 
+class Drops:
+    """nftables rules in the test's own network namespace."""
+
+    def __init__(self, rule: str):
+        table = "table inet t {\nchain c {\n" + rule.replace("; ", "\n") + "\n}\n}\n"
+        subprocess.run(["nft", "-f", "-"], input=table, text=True, check=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["nft", "delete", "table", "inet", "t"], check=True)

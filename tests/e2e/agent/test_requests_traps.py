@@ -3,14 +3,26 @@
 
 import os
 import socket
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from appstatus_agent.kernel import Config
-from talk import Drops, Talk, requests_of, reset, settle
+from talk import (
+    GRO_IPV4_MAX_SIZE,
+    GRO_MAX_SIZE,
+    GSO_IPV4_MAX_SIZE,
+    GSO_MAX_SIZE,
+    Drops,
+    Sniffer,
+    Talk,
+    lose_next,
+    requests_of,
+    reset,
+    set_link,
+    settle,
+)
 from test_requests import CHUNKED, FAIL, FAKE, GET, OK, C, Case, S, answer, check, chunked, play, post
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
@@ -31,6 +43,12 @@ def accept(talk: Talk) -> None:
     talk.server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     talk.server.settimeout(10)
     talk.client.settimeout(10)
+
+
+def tcp_counter(name: str) -> int:
+    """Of `nstat TcpExt` in the test's own network namespace."""
+    names, values = (line.split() for line in Path("/proc/thread-self/net/netstat").read_text().splitlines()[:2])
+    return int(values[names.index(name)])
 
 
 # ---- payload that reaches the listener ----
@@ -57,6 +75,21 @@ def test_deferred_accept(kernel, owners, cut):
     assert 0.1 <= got.seconds < 0.4, f"server latency {got.seconds:.3f} s does not start with the payload"
 
 
+def test_deferred_accept_first_segment_overtaken(kernel, owners):
+    """What reaches the listener is the request's second segment; the first one, sent again, is its child's."""
+    talk = Talk(owners, listener=listen(owners, (socket.TCP_DEFER_ACCEPT, 5)))
+    talk.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    talk.client.connect(talk.address)
+    settle()
+    request = post(b"x" * 3000)
+    lose_next(talk.client, "dport", talk.address[1], request, 1500)
+    accept(talk)
+    assert len(talk.server.recv(len(request), socket.MSG_WAITALL)) == len(request)
+    play(talk, [S(OK), C(GET), S(FAIL)])
+    talk.close()
+    check(kernel, owners, Case("deferred accept, overtaken", [], {"2xx": 1, "5xx": 1}))
+
+
 def test_deferred_accept_closed_unanswered(kernel, owners):
     talk = Talk(owners, listener=listen(owners, (socket.TCP_DEFER_ACCEPT, 5)))
     talk.client.connect(talk.address)
@@ -75,21 +108,6 @@ def test_deferred_accept_reset_by_the_client(kernel, owners):
     talk.client.sendall(GET)
     accept(talk)
     reset(talk.client)
-def test_deferred_accept_first_segment_overtaken(kernel, owners):
-    """What reaches the listener is the request's second segment; the first one, sent again, is its child's."""
-    talk = Talk(owners, listener=listen(owners, (socket.TCP_DEFER_ACCEPT, 5)))
-    talk.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    talk.client.connect(talk.address)
-    settle()
-    request = post(b"x" * 3000)
-    lose_next(talk.client, "dport", talk.address[1], request, 1500)
-    accept(talk)
-    assert len(talk.server.recv(len(request), socket.MSG_WAITALL)) == len(request)
-    play(talk, [S(OK), C(GET), S(FAIL)])
-    talk.close()
-    check(kernel, owners, Case("deferred accept, overtaken", [], {"2xx": 1, "5xx": 1}))
-
-
     settle()
     talk.close()
     check(kernel, owners, Case("deferred accept, reset", [], {"closed": 1}, server={"reset": 1}))
@@ -109,34 +127,45 @@ def test_deferred_accept_overdue(kernel, owners):
 def test_fast_open(kernel, owners):
     Path("/proc/sys/net/ipv4/tcp_fastopen").write_text("519")  # client, server, without cookies
     listener = listen(owners, (socket.TCP_FASTOPEN, 64))
-    for _ in range(3):
-        talk = Talk(owners, listener=listener)
-        talk.client.sendto(GET, socket.MSG_FASTOPEN, talk.address)
-        accept(talk)
-        talk.server.recv(4096)
-        talk.answer(OK)
-        talk.client.close()
-        talk.server.close()
+    before = tcp_counter("TCPFastOpenPassive")
+    with Sniffer() as sniffer:
+        for _ in range(3):
+            talk = Talk(owners, listener=listener)
+            talk.client.sendto(GET, socket.MSG_FASTOPEN, talk.address)
+            accept(talk)
+            talk.server.recv(4096)
+            talk.answer(OK)
+            talk.client.close()
+            talk.server.close()
     listener.close()
     settle()
+    assert [p.payload for p in sniffer.packets if p.syn and p.target == talk.address[1]] == [len(GET)] * 3
+    assert tcp_counter("TCPFastOpenPassive") - before == 3, "the listener did not take the SYN's payload"
     check(kernel, owners, Case("fast open", [], {"2xx": 3}))
 
 
 def test_quickack_off(kernel, owners):
     """A client that does not acknowledge at once sends its request with the third packet of the handshake."""
     listener = listen(owners)
-    for _ in range(20):
-        talk = Talk(owners, listener=listener)
-        talk.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
-        talk.client.connect(talk.address)
-        talk.client.sendall(GET)
-        accept(talk)
-        talk.server.recv(4096)
-        talk.answer(OK)
-        talk.client.close()
-        talk.server.close()
+    with Sniffer() as sniffer:
+        for _ in range(20):
+            talk = Talk(owners, listener=listener)
+            talk.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+            talk.client.connect(talk.address)
+            talk.client.sendall(GET)
+            accept(talk)
+            talk.server.recv(4096)
+            talk.answer(OK)
+            talk.client.close()
+            talk.server.close()
     listener.close()
     settle()
+    third: dict[int, int] = {}  # by client: payload of the packet after its SYN
+    for packet in sniffer.packets:
+        if packet.target == talk.address[1] and not packet.syn:
+            third.setdefault(packet.source, packet.payload)
+    assert len(third) == 20
+    assert list(third.values()).count(len(GET)) >= 10, "the handshakes were completed without payload"
     check(kernel, owners, Case("QUICKACK off", [], {"2xx": 20}))
 
 
@@ -243,17 +272,23 @@ def test_sendfile(kernel, owners):
     check(kernel, owners, Case("sendfile", [], {"2xx": 2, "5xx": 1}))
 
 
-@pytest.mark.parametrize("host", ["::1", "127.0.0.1"])
+BIG_TCP = {"::1": ((5, 19), (GSO_MAX_SIZE, GRO_MAX_SIZE)), "127.0.0.1": ((6, 3), (GSO_IPV4_MAX_SIZE, GRO_IPV4_MAX_SIZE))}
+
+
+@pytest.mark.parametrize("host", BIG_TCP)
 def test_packets_beyond_64_kib(kernel, owners, host):
-    """BIG TCP, where the kernel has it: parsed, or counted as not parsed."""
-    keys = ("gso_max_size", "gro_max_size") if host == "::1" else ("gso_ipv4_max_size", "gro_ipv4_max_size")
-    command = ["ip", "link", "set", "lo", *(word for key in keys for word in (key, "180000"))]
-    if subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
-        pytest.skip("no BIG TCP on this kernel or in this iproute2")
+    since, settings = BIG_TCP[host]
+    if tuple(int(number) for number in os.uname().release.split(".")[:2]) < since:
+        pytest.skip(f"BIG TCP to {host} came with Linux {since[0]}.{since[1]}, this is {os.uname().release}")
+    set_link("lo", dict.fromkeys(settings, 180_000))
     talk = Talk(owners, host=host).open()
     for end in (talk.client, talk.server):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
-    play(talk, [C(GET), S(answer(b"x" * 3_000_000)), C(post(b"y" * 3_000_000)), S(OK), C(GET), S(FAIL)])
+    with Sniffer() as sniffer:
+        play(talk, [C(GET), S(answer(b"x" * 3_000_000)), C(post(b"y" * 3_000_000)), S(OK), C(GET), S(FAIL)])
+    for side in ("source", "target"):
+        largest = max(p.payload for p in sniffer.packets if getattr(p, side) == talk.address[1])
+        assert largest > 65536, f"no packet was larger than {largest} bytes"
     talk.close()
     check(kernel, owners, Case("BIG TCP", [], {"2xx": 2, "5xx": 1}))
 
