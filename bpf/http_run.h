@@ -3,7 +3,7 @@
 #ifndef APPSTATUS_HTTP_RUN_H
 #define APPSTATUS_HTTP_RUN_H
 
-#include "http.h"
+#include "http_step.h"
 
 /* Only the beginning of the line is at hand: every line looked at is decided by it. */
 static __always_inline void long_line(struct conn *conn, struct stream *stream, struct reading *r,

@@ -74,4 +74,15 @@ static __always_inline __u64 owner_of_sock(const struct sock *sk, struct task_st
 	return id ? id | OWNER_V1 : OWNER_UNKNOWN;
 }
 
+/* Remembers who owns a socket whose cgroup does not say it, for the tap. */
+static __always_inline void remember_stray(const struct sock *sk, __u64 owner)
+{
+	struct tuple tuple;
+
+	if (!(owner & OWNER_V1))
+		return;
+	tuple_of_sock(sk, &tuple);
+	bpf_map_update_elem(&stray_sockets, &tuple, &owner, BPF_ANY);
+}
+
 #endif

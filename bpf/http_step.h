@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* HTTP/1.x: one step of the parser through the bytes at hand. */
+#ifndef APPSTATUS_HTTP_STEP_H
+#define APPSTATUS_HTTP_STEP_H
+
+#include "http_lines.h"
+
+/* Skips what is left of a body or chunk, at most `here` bytes; returns how many. */
+static __always_inline __u32 pass_by(struct conn *conn, struct stream *stream, struct reading *r, __u32 here, bool request)
+{
+	__u32 passed = here;
+
+	if (stream->left > here) {
+		stream->left -= here;
+		return passed;
+	}
+	passed = stream->left;
+	stream->left = 0;
+	if (stream->state == STREAM_PART) {
+		stream->state = HTTP_CHUNK_SIZE;
+	} else {
+		if (request)
+			request_complete(conn, stream, r->now);
+		next_message(stream, r);
+	}
+	return passed;
+}
+
+/* One step: some words without a line end, or one line, or one byte of a number, or a body. */
+static __always_inline void http_step(struct conn *conn, struct stream *stream, struct reading *r,
+				      const struct scratch *scratch, bool request)
+{
+	__u64 w;
+	__u8 c;
+
+	forget();
+	w = word(scratch, r->at);
+	c = w;
+
+	if (stream->state >= STREAM_BODY) {
+		r->at += pass_by(conn, stream, r, r->end - r->at, request);
+		r->line = r->at;
+		return;
+	}
+	if (stream->state == HTTP_CHUNK_SIZE) {
+		__u8 hex = digit(c) ? c - '0' : ((c | 32) - 'a' <= 5u) ? (c | 32) - 'a' + 10 : 255;
+
+		if (hex < 16) {
+			stream->left = stream->left << 4 | hex;
+			stream->digits = 1;
+			r->at++;
+		} else if (stream->digits) {
+			stream->state = HTTP_CHUNK_LINE;
+		} else {
+			r->at++; /* the line end after the data before */
+		}
+		r->line = r->at;
+		return;
+	}
+	if (stream->state == HTTP_LENGTH) {
+		if (digit(c))
+			r->message.length = r->message.length * 10 + (c - '0');
+		if (digit(c) || c == ' ' || c == '\t') {
+			r->at++;
+		} else {
+			__u32 line_end = c == '\r' ? 2 : 1;
+			__u8 next = w >> (8 * line_end);
+
+			if (r->message.length || (c != '\r' && c != '\n')) {
+				next = 0;
+			} else if (r->at + line_end >= r->end) { /* what comes decides: the line is read again then */
+				r->at = r->end;
+				return;
+			}
+			if (next == ' ' || next == '\t') { /* the number is on the next line: an obsolete fold */
+				r->at += line_end + 1;
+			} else {
+				stream->state = HTTP_HEAD;
+				r->message.flags |= MESSAGE_SKIP;
+			}
+		}
+		return;
+	}
+	/* the end of the line */
+	{
+		__u32 at = r->at, lf, length;
+		__u64 found = 0;
+
+#pragma unroll
+		for (int i = 0; i < SCAN; i++) {
+			__u64 x = word(scratch, at) ^ 0x0a0a0a0a0a0a0a0aULL;
+
+			found = (x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL;
+			if (found)
+				break;
+			at += 8;
+		}
+		if (!found) {
+			r->at = at;
+			return;
+		}
+		lf = at + (((found & -found) >> 7) * 0x0001020304050607ULL >> 56);
+		if (lf >= r->end) {
+			r->at = r->end;
+			return;
+		}
+		r->at = lf + 1;
+		length = lf - r->line;
+		if (stream->state == HTTP_CHUNK_LINE) {
+			stream->digits = 0;
+			stream->state = stream->left ? STREAM_PART : HTTP_TRAILER;
+		} else if (stream->state == HTTP_TRAILER) {
+			if (length <= 1) {
+				if (request)
+					request_complete(conn, stream, r->now);
+				next_message(stream, r);
+			}
+		} else if (r->message.flags & MESSAGE_SKIP) {
+			r->message.flags &= ~MESSAGE_SKIP;
+		} else if (!(r->message.flags & MESSAGE_LINE)) {
+			w = word(scratch, r->line);
+			if (length > 1 && w != PROXY_LINE) {
+				stream->state = HTTP_HEAD;
+				if (request)
+					request_line(conn, stream, r, scratch, w, lf, true);
+				else
+					status_line(conn, stream, r, scratch, w);
+			}
+		} else if (length <= 1) {
+			if (request)
+				request_header_ends(conn, stream, r);
+			else
+				r->stop = STOP_ANSWER;
+		} else {
+			w = word(scratch, r->line);
+			header_line(conn, stream, r, scratch, w, request);
+			if (stream->state == HTTP_LENGTH)
+				return;
+		}
+		r->line = r->at;
+	}
+}
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Iterators that user space runs: connections for their counters, and once, at start, the sockets that were open before. */
+#ifndef APPSTATUS_WALKS_H
+#define APPSTATUS_WALKS_H
+
+#include "connection.h"
+#include "listener.h"
+
+/* What walk_files does: listeners must be known before a connection can be told to be outbound. */
+enum walk { WALK_LISTENERS, WALK_CONNECTIONS };
+MAP(walk_kind, ARRAY, __u32, __u32, 1, 0);
+
+static __always_inline void walk(struct connection *c, const __u64 *id, __u32 sweep)
+{
+	const struct sock *sk = (const void *)*id;
+	struct tcp_series *series;
+	struct series_key key;
+	struct totals now;
+
+	if (!c->end && c->state == CONNECTING) {
+		if (!c->failed && bpf_ktime_get_ns() - c->started >= config.connect_ms * 1000000ULL)
+			count_failure(c); /* a black hole: TCP gives up after two minutes only */
+		return;
+	}
+	read_totals(sk, &now);
+	if (c->end) { /* and the socket's memory may be another's already */
+		account_end(c, id);
+		return;
+	}
+	if (unset(&c->actual)) /* known late, what was counted stays where it was */
+		look_up_nat(&c->tuple, &c->actual, &c->actual_port);
+	series = series_of(c, true, &key);
+	if (!series)
+		return;
+	if (!c->counted)
+		count_connection(c, series);
+	flush(c, &now, series);
+	if (series->sweep != sweep) {
+		series->sweep = sweep;
+		series->active = 0;
+		series->rtt_sum = 0;
+		series->rtt_count = 0;
+	}
+	series->active++;
+	series->rtt_sum += BPF_CORE_READ((const struct tcp_sock *)sk, srtt_us) >> 3;
+	series->rtt_count++;
+}
+
+SEC("iter/bpf_map_elem")
+int walk_connections(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u32 zero = 0, *number = bpf_map_lookup_elem(&sweep_number, &zero);
+	__u64 *key = ctx->key, id;
+	struct connection *c;
+
+	if (!key || !number)
+		return 0;
+	id = *key;
+	if (!claim(&id)) /* it ends right now */
+		return 0;
+	c = bpf_map_lookup_elem(&connections, &id);
+	if (c)
+		walk(c, &id, *number);
+	release(&id);
+	return 0;
+}
+
+/* ---- sockets that were open before ---- */
+
+static __always_inline void adopt_connection(const struct sock *sk, const struct found_socket *found)
+{
+	struct connection c = { .state = OPEN_AT_START };
+	struct listener_key at = { .netns = found->netns, .port = found->local_port };
+	__u64 id = (__u64)sk;
+
+	remember_stray(sk, found->owner);
+	if (bpf_map_lookup_elem(&listeners, &at))
+		return;
+	tuple_of_sock(sk, &c.tuple);
+	c.owner = found->owner;
+	read_totals(sk, &c.flushed);
+	/* Held by several processes it is found several times. */
+	if (bpf_map_update_elem(&connections, &id, &c, BPF_NOEXIST) == -7)
+		count(FULL_CONNECTIONS);
+}
+
+SEC("iter/task_file")
+int walk_files(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	__u32 zero = 0, *kind = bpf_map_lookup_elem(&walk_kind, &zero);
+	struct found_socket found = {};
+	struct tuple tuple;
+	struct socket *socket;
+	__u16 protocol;
+	struct sock *sk;
+
+	if (!task || !file || !kind)
+		return 0;
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	if (!sk)
+		return 0;
+	found.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (found.state != (*kind == WALK_LISTENERS ? TCP_LISTEN : TCP_ESTABLISHED))
+		return 0;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET && BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET6)
+		return 0;
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	/* Go listens with MPTCP; what it accepts from others is plain TCP. */
+	if (protocol != IPPROTO_TCP && !(protocol == IPPROTO_MPTCP && *kind == WALK_LISTENERS))
+		return 0;
+	tuple_of_sock(sk, &tuple);
+	found.owner = owner_of_sock(sk, task);
+	found.local = tuple.local;
+	found.remote = tuple.remote;
+	found.local_port = tuple.local_port;
+	found.remote_port = tuple.remote_port;
+	found.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	found.pid = BPF_CORE_READ(task, tgid);
+	found.inode = BPF_CORE_READ(file, f_inode, i_ino);
+	if (*kind == WALK_LISTENERS) {
+		struct listener_key key = { .netns = found.netns, .port = found.local_port };
+		struct listener fresh = { .owner = found.owner, .sockets = 1 };
+
+		bpf_map_update_elem(&listeners, &key, &fresh, BPF_NOEXIST);
+	} else {
+		adopt_connection(sk, &found);
+	}
+	bpf_seq_write(ctx->meta->seq, &found, sizeof(found));
+	return 0;
+}
+
+#endif
