@@ -12,6 +12,8 @@ Not thread-safe, except set_nat(), forget_nat() and retain_nat(), which a netlin
 """
 
 from appstatus_agent.kernel.counters import Counters, ProgramCost
-from appstatus_agent.kernel.loader import Config, Feature, Kernel, KernelError
+from appstatus_agent.kernel.kernel import Kernel
+from appstatus_agent.kernel.loader import Feature, KernelError
+from appstatus_agent.kernel.settings import Config
 
 __all__ = ["Config", "Counters", "Feature", "Kernel", "KernelError", "ProgramCost"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from appstatus_agent.kernel import Kernel, rows
-from appstatus_agent.kernel.loader import find_cgroup_root
+from appstatus_agent.kernel.settings import find_cgroup_root
 
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000

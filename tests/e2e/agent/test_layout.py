@@ -5,7 +5,7 @@ import json
 import subprocess
 
 import pytest
-from appstatus_agent.kernel import loader, rows
+from appstatus_agent.kernel import rows, settings
 
 STRUCTS = {
     "series_key": rows.SERIES_KEY,
@@ -39,7 +39,7 @@ def test_rows(structs, name):
 
 
 def test_config_of_the_loader(structs):
-    assert structs["config"]["size"] == loader._CONFIG.size
+    assert structs["config"]["size"] == settings.STRUCT_CONFIG.size
 
 
 def test_socket_state_stays_small(structs):

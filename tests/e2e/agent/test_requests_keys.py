@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from appstatus_agent.kernel import rows
-from appstatus_agent.kernel.loader import find_cgroup_root
+from appstatus_agent.kernel.settings import find_cgroup_root
 from talk import Drops, Talk, requests_of, settle
 from test_requests import GET, OK, C, S, play
 

@@ -178,7 +178,7 @@ def test_connections_come_and_go_while_they_are_read(kernel, owners):
     try:
         while client.poll() is None:
             for _ in range(20):
-                kernel._connections.run()
+                kernel._loaded.connections.run()
             for one in tcp_of(kernel, owners.ids["client"]).values():
                 for name, values in seen.items():
                     values.append(one[name])

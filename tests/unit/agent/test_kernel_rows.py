@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from appstatus_agent.kernel import loader, rows
+from appstatus_agent.kernel import rows, settings
 
 
 def test_a_socket_held_by_several_processes_is_one():
@@ -14,5 +14,5 @@ def test_a_socket_held_by_several_processes_is_one():
 
 @pytest.mark.parametrize("cpus, entries", [(2, 4096), (16, 4096), (128, 32_768)])
 def test_entries_of_an_lru_map_suffice_for_what_each_cpu_keeps(cpus, entries):
-    assert loader.lru_entries(cpus) == entries
-    assert loader.possible_cpus() >= 1
+    assert settings.lru_entries(cpus) == entries
+    assert settings.possible_cpus() >= 1
