@@ -1,7 +1,8 @@
-"""The expressions that count events, evaluated by the real Prometheus code (promtool): every event counts, from the first on."""
+"""Expressions evaluated by the real Prometheus code (promtool): every event counts, from the first on; both agents' retransmits."""
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +17,8 @@ SERIES = {
     ),
     "tcp_failed_connects": 'container_net_tcp_failed_connects_total{machine_id="m",container_id="c",destination="d"}',
 }
+# promtool loads the samples up to its last evaluation only, less one interval.
+LATER = {"expr": "vector(1)", "eval_time": f"{12 * STEP}s", "exp_samples": [{"labels": "{}", "value": 1}]}
 # Samples, one per step, and the events in the step that ends with each of them.
 COUNTERS = {
     "first errors": ([0, 0, 12, 12, 15, 15], [0, 0, 12, 0, 3, 0]),
@@ -29,8 +32,6 @@ COUNTERS = {
 @pytest.mark.parametrize("query", SERIES)
 @pytest.mark.parametrize("phase", [1, 6, 14])
 def test_every_event_counts_once_in_its_step(query, phase, tmp_path):
-    promtool = shutil.which("promtool")
-    assert promtool, "promtool is missing: apt-get install prometheus"
     query_labels = SERIES[query].partition("{")[2][:-1]
     labels = dict(pair.replace('"', "").split("=") for pair in query_labels.split(","))
     shown = "{" + ", ".join(f'{name}="{labels[name]}"' for name in sorted(BY_ID[query].by)) + "}"
@@ -48,12 +49,33 @@ def test_every_event_counts_once_in_its_step(query, phase, tmp_path):
                 }
                 for i in range(1, len(samples))
             ]
-            # promtool loads the samples up to its last evaluation only, less one interval.
-            + [{"expr": "vector(1)", "eval_time": f"{len(samples) * STEP * 2}s", "exp_samples": [{"labels": "{}", "value": 1}]}],
+            + [LATER],
         }
         for name, (samples, expected) in COUNTERS.items()
     ]
-    file = tmp_path / "tests.yml"
+    evaluate(tests, tmp_path)
+
+
+@pytest.mark.parametrize(("spurious", "expected"), [("400 400 420 420 450", 30), (None, 60)], ids=["our agent", "coroot-node-agent"])
+def test_retransmits_of_what_the_receiver_had_are_left_out_where_they_are_known(spurious, expected, tmp_path):
+    labels = 'machine_id="m",container_id="c",destination="d",actual_destination="a"'
+    series = {"container_net_tcp_retransmits_total": "500 500 530 530 590"}
+    if spurious:
+        series["container_net_tcp_spurious_retransmits_total"] = spurious
+    shown = '{actual_destination="a", container_id="c", destination="d", machine_id="m"}'
+    again = {
+        "expr": f"round({STEP} * ({_expr(BY_ID['tcp_retransmits'], STEP)}))",
+        "eval_time": f"{4 * STEP + 1}s",
+        "exp_samples": [{"labels": shown, "value": expected}],
+    }
+    inputs = [{"series": f"{name}{{{labels}}}", "values": values} for name, values in series.items()]
+    evaluate([{"interval": f"{STEP}s", "input_series": inputs, "promql_expr_test": [again, LATER]}], tmp_path)
+
+
+def evaluate(tests: list[dict], folder: Path) -> None:
+    promtool = shutil.which("promtool")
+    assert promtool, "promtool is missing: apt-get install prometheus"
+    file = folder / "tests.yml"
     file.write_text(yaml.safe_dump({"tests": tests}))
     done = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
