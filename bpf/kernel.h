@@ -94,6 +94,11 @@ struct in6_addr {
 	} in6_u;
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+	struct hlist_node **pprev;
+};
+
 struct sock_common {
 	__u32 skc_daddr;
 	__u32 skc_rcv_saddr;
@@ -102,6 +107,7 @@ struct sock_common {
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	unsigned long skc_flags;
+	struct hlist_node skc_bind_node;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -113,10 +119,6 @@ struct sock_cgroup_data {
 
 struct sock_cgroup_data___before_5_15 {
 	__u64 val;
-};
-
-struct hlist_node {
-	struct hlist_node *next;
 };
 
 struct hlist_head {

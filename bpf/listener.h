@@ -11,10 +11,14 @@ struct listener_key {
 	__u32 port;
 };
 struct listener {
-	__u64 owner;
+	__u64 owner; /* of the newest one */
 	__u64 sockets; /* SO_REUSEPORT, or several addresses */
+	__u64 shared; /* there are, or were, several owners */
 };
 MAP(listeners, HASH, struct listener_key, struct listener, 16384, BPF_F_NO_PREALLOC);
+MAP(listener_owners, HASH, __u64, __u64, 16384, BPF_F_NO_PREALLOC); /* by the socket's address in the kernel */
+/* v1 hierarchies only: whose listener made a socket that is not established yet. */
+MAP(child_owners, LRU_HASH, __u64, __u64, 1, 0);
 
 static __always_inline struct listener_key listener_of(const struct sock *sk, __u16 port)
 {
@@ -46,20 +50,30 @@ static __always_inline void report_listener(const struct sock *sk, __u64 owner, 
 	bpf_ringbuf_submit(event, 0);
 }
 
-static __always_inline void listen_begins(const struct sock *sk)
+/* Called once for each socket. */
+static __always_inline void note_listener(const struct listener_key *key, __u64 owner)
 {
-	__u16 port = local_port(sk);
-	struct listener_key key = listener_of(sk, port);
-	struct listener *known = bpf_map_lookup_elem(&listeners, &key), fresh = { .sockets = 1 };
+	struct listener *known = bpf_map_lookup_elem(&listeners, key), fresh = { .owner = owner, .sockets = 1 };
 
-	fresh.owner = owner_of_sock(sk, (void *)bpf_get_current_task());
 	if (known) {
-		known->owner = fresh.owner;
+		if (known->owner != owner)
+			known->shared = 1;
+		known->owner = owner;
 		add(&known->sockets, 1);
-	} else if (bpf_map_update_elem(&listeners, &key, &fresh, BPF_ANY)) {
+	} else if (bpf_map_update_elem(&listeners, key, &fresh, BPF_ANY)) {
 		count(FULL_LISTENERS);
 	}
-	report_listener(sk, fresh.owner, key.netns, port, EVENT_LISTEN);
+}
+
+static __always_inline void listen_begins(const struct sock *sk)
+{
+	__u64 id = (__u64)sk, owner = owner_of_sock(sk, (void *)bpf_get_current_task());
+	__u16 port = local_port(sk);
+	struct listener_key key = listener_of(sk, port);
+
+	bpf_map_update_elem(&listener_owners, &id, &owner, BPF_ANY);
+	note_listener(&key, owner);
+	report_listener(sk, owner, key.netns, port, EVENT_LISTEN);
 }
 
 static __always_inline void listen_ends(const struct sock *sk)
@@ -67,13 +81,65 @@ static __always_inline void listen_ends(const struct sock *sk)
 	__u16 port = local_port(sk);
 	struct listener_key key = listener_of(sk, port);
 	struct listener *known = bpf_map_lookup_elem(&listeners, &key);
+	__u64 id = (__u64)sk, *owner = bpf_map_lookup_elem(&listener_owners, &id);
 
-	report_listener(sk, known ? known->owner : cgroup_of_sock(sk), key.netns, port, EVENT_LISTEN_END);
+	report_listener(sk, owner ? *owner : known ? known->owner : cgroup_of_sock(sk), key.netns, port, EVENT_LISTEN_END);
+	bpf_map_delete_elem(&listener_owners, &id);
 	if (!known)
 		return;
 	add(&known->sockets, -1);
 	if ((__s64)known->sockets <= 0)
 		bpf_map_delete_elem(&listeners, &key);
+}
+
+/* Nothing in a new socket names the listener that made it, but for a moment it is its copy: so is its place in the list of the
+ * port's sockets. Others may have come before the listener in that list meanwhile, but they do not listen. */
+static __always_inline const struct sock *parent_of(const struct sock *child)
+{
+	struct hlist_node **place = BPF_CORE_READ(child, __sk_common.skc_bind_node.pprev), *node = 0;
+
+	if (bpf_probe_read_kernel(&node, sizeof(node), place))
+		return 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		const struct sock *sk = (void *)node - bpf_core_field_offset(struct sock, __sk_common.skc_bind_node);
+
+		if (!node)
+			return 0;
+		if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+			return sk;
+		node = BPF_CORE_READ(node, next);
+	}
+	return 0;
+}
+
+static __always_inline void child_begins(const struct sock *child)
+{
+	struct listener_key at = listener_of(child, local_port(child));
+	struct listener *known = bpf_map_lookup_elem(&listeners, &at);
+	__u64 parent, id = (__u64)child, *owner;
+
+	if (!known || !known->shared)
+		return;
+	parent = (__u64)parent_of(child);
+	owner = bpf_map_lookup_elem(&listener_owners, &parent);
+	if (owner)
+		bpf_map_update_elem(&child_owners, &id, owner, BPF_ANY);
+}
+
+/* Of a socket that was just accepted and whose cgroup says nothing. */
+static __always_inline __u64 owner_of_child(const struct sock *child)
+{
+	struct listener_key at = listener_of(child, local_port(child));
+	struct listener *listener = bpf_map_lookup_elem(&listeners, &at);
+	__u64 id = (__u64)child, owner = listener ? listener->owner : OWNER_UNKNOWN, *known;
+
+	known = bpf_map_lookup_elem(&child_owners, &id);
+	if (known) {
+		owner = *known;
+		bpf_map_delete_elem(&child_owners, &id);
+	}
+	return owner;
 }
 
 #endif

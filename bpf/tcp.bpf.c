@@ -32,10 +32,7 @@ static __always_inline void accepted(const struct sock *sk)
 	struct tuple tuple;
 
 	if (owner == config.root_cgroup && config.v1_owners) {
-		struct listener_key at = listener_of(sk, port);
-		struct listener *listener = bpf_map_lookup_elem(&listeners, &at);
-
-		owner = listener ? listener->owner : OWNER_UNKNOWN;
+		owner = owner_of_child(sk);
 		remember_stray(sk, owner);
 	}
 	tuple_of_sock(sk, &tuple);
@@ -100,6 +97,8 @@ int BPF_PROG(tcp_state, const struct sock *sk, int from, int to)
 		connect_begins(sk);
 	else if (to == TCP_LISTEN)
 		listen_begins(sk);
+	else if (to == TCP_SYN_RECV && from == TCP_LISTEN && config.v1_owners)
+		child_begins(sk);
 	else if (to == TCP_ESTABLISHED && from == TCP_SYN_SENT)
 		established(sk);
 	else if (to == TCP_ESTABLISHED && from == TCP_SYN_RECV)

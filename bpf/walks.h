@@ -79,7 +79,7 @@ static __always_inline void adopt_connection(const struct sock *sk, const struct
 	tuple_of_sock(sk, &c.tuple);
 	c.owner = found->owner;
 	read_totals(sk, &c.flushed);
-	/* Held by several processes it is found several times. */
+	/* As above. */
 	if (bpf_map_update_elem(&connections, &id, &c, BPF_NOEXIST) == -7)
 		count(FULL_CONNECTIONS);
 }
@@ -124,9 +124,11 @@ int walk_files(struct bpf_iter__task_file *ctx)
 	found.inode = BPF_CORE_READ(file, f_inode, i_ino);
 	if (*kind == WALK_LISTENERS) {
 		struct listener_key key = { .netns = found.netns, .port = found.local_port };
-		struct listener fresh = { .owner = found.owner, .sockets = 1 };
+		__u64 id = (__u64)sk, owner = found.owner;
 
-		bpf_map_update_elem(&listeners, &key, &fresh, BPF_NOEXIST);
+		/* Held by several processes it is found several times. */
+		if (bpf_map_update_elem(&listener_owners, &id, &owner, BPF_NOEXIST) != -17 /* EEXIST */)
+			note_listener(&key, owner);
 	} else {
 		adopt_connection(sk, &found);
 	}

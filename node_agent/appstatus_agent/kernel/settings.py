@@ -60,13 +60,15 @@ def lru_entries(cpus: int) -> int:
 def map_sizes(config: Config) -> dict[str, int]:
     """Entries of the maps whose size in the objects is a placeholder."""
     lru = lru_entries(possible_cpus())
+    strays = 16_384 if memory_is_v1() else 1
     return {
         "requests": config.max_series,
         "tcp": config.max_series,
         "destinations": config.max_series,
         "nat": config.max_connections,
         "connections": config.max_connections,
-        "stray_sockets": 16_384 if memory_is_v1() else 1,
+        "stray_sockets": strays,
+        "child_owners": strays,
         "networks": 16_384,
         "early": lru,
         "messages": lru,

@@ -3,6 +3,7 @@
 
 import json
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -204,6 +205,60 @@ def test_container_in_v1_hierarchies_only(load, before):
         (v2_home / "cgroup.procs").write_text("0")
         (v1_home / "cgroup.procs").write_text("0")
         for folder in folders.values():
+            folder.rmdir()
+        if kernel:
+            kernel.close()
+
+
+@pytest.mark.skipif(v1_memory() is None, reason="this machine has no cgroup-v1 hierarchies")
+@pytest.mark.parametrize("before", [False, True], ids=["listen later", "open before"])
+def test_a_port_shared_by_containers_in_v1_hierarchies_only(load, before):
+    """SO_REUSEPORT on the host network, as an ingress controller during its rolling update: each answers for its own."""
+    root, home = find_cgroup_root(), Path("/proc/self/cgroup").read_text()
+    v1_home = v1_memory() / home.split(":memory:/")[1].split("\n")[0]
+    v2_home = root / home.split("0::/")[1].split("\n")[0]
+    folders = [v1_memory() / f"appstatus-test-{os.getpid()}-{name}" for name in ("old", "new")]
+    kernel = None if before else load()
+    listeners: list[socket.socket] = []
+    (root / "cgroup.procs").write_text("0")
+    try:
+        for folder in folders:
+            folder.mkdir()
+            (folder / "cgroup.procs").write_text("0")
+            listeners.append(socket.socket())
+            listeners[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listeners[-1].bind(listeners[0].getsockname() if len(listeners) > 1 else ("127.0.0.1", 0))
+            listeners[-1].listen(64)
+        kernel = kernel or load()
+        ids = [folder.stat().st_ino | rows.OWNER_V1 for folder in folders]
+
+        def talk_to(ends: list[socket.socket], times: int) -> list[int]:
+            """How many connections came to each."""
+            came = [0] * len(ends)
+            for _ in range(times):
+                with socket.create_connection(ends[0].getsockname()) as client:
+                    which = ends.index(select.select(ends, [], [], 5)[0][0])
+                    came[which] += 1
+                    with ends[which].accept()[0] as server:
+                        client.sendall(GET)
+                        server.recv(4096)
+                        server.sendall(OK)
+                        client.recv(4096)
+            settle()
+            return came
+
+        came = talk_to(listeners, 60)
+        assert min(came) > 5, f"the kernel did not share the connections out: {came}"
+        assert [requests_of(kernel, owner, rows.INBOUND).ended for owner in ids] == [{"2xx": n} for n in came]
+        listeners.pop(1).close()
+        (left,) = talk_to(listeners, 5)
+        assert requests_of(kernel, ids[0], rows.INBOUND).ended == {"2xx": came[0] + left}
+    finally:
+        (v2_home / "cgroup.procs").write_text("0")
+        (v1_home / "cgroup.procs").write_text("0")
+        for listener in listeners:
+            listener.close()
+        for folder in folders:
             folder.rmdir()
         if kernel:
             kernel.close()
