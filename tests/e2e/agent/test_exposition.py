@@ -1,7 +1,11 @@
 """The page that Prometheus reads, as promtool and a plain client see it."""
 
 import gzip
+import http.client
+import http.server
 import subprocess
+import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -64,6 +68,33 @@ def test_figures_of_the_node(agent):
     assert find(page, "node_resources_cpu_logical_cores") == [float(subprocess.check_output(["nproc", "--all"]))]
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     assert find(page, "node_resources_memory_total_bytes") == [total]
+
+
+class Failing(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(500)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_first_error_begins_at_0_for_each_reader(agent):
+    """Two replicas of Prometheus, told apart by their addresses."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Failing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with pytest.raises(urllib.error.HTTPError, match="500"):
+        urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/")
+    server.shutdown()
+    server.server_close()
+
+    def read(source: str) -> list[float]:
+        connection = http.client.HTTPConnection("127.0.0.1", 10393, source_address=(source, 0))
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read().decode()
+        connection.close()
+        return find(page, "container_http_requests_total", destination=f"127.0.0.1:{server.server_port}", status="5xx")
+
+    assert [read(f"127.0.0.{host}") for host in (2, 3, 2, 3)] == [[0], [0], [1], [1]]
 
 
 def test_memory_when_idle(agent):

@@ -56,7 +56,9 @@ def test_every_event_counts_once_in_its_step(query, phase, tmp_path):
     evaluate(tests, tmp_path)
 
 
-@pytest.mark.parametrize(("spurious", "expected"), [("400 400 420 420 450", 30), (None, 60)], ids=["our agent", "coroot-node-agent"])
+@pytest.mark.parametrize(
+    ("spurious", "expected"), [("400 400 420 420 450", 30), (None, 60)], ids=["our agent", "coroot-node-agent"]
+)
 def test_retransmits_of_what_the_receiver_had_are_left_out_where_they_are_known(spurious, expected, tmp_path):
     labels = 'machine_id="m",container_id="c",destination="d",actual_destination="a"'
     series = {"container_net_tcp_retransmits_total": "500 500 530 530 590"}
