@@ -96,11 +96,9 @@ class Sum:
     rows: np.ndarray | None = None
 
 
-def requests_of(kernel: Kernel, owner: int, direction: int | None = None) -> Sum:
+def requests_of(kernel: Kernel, owner: int) -> Sum:
     table = kernel.read_requests()
     table = table[table["key"]["owner"] == owner]
-    if direction is not None:
-        table = table[table["key"]["direction"] == direction]
     ended = table["value"]["ended"].sum(axis=0)
     peers: dict[str, int] = {}
     for row in table:

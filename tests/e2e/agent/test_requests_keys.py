@@ -3,7 +3,6 @@
 
 import json
 import os
-import select
 import socket
 import struct
 import subprocess
@@ -210,55 +209,65 @@ def test_container_in_v1_hierarchies_only(load, before):
             kernel.close()
 
 
+SHARING = """
+import socket, sys
+port, answer, *groups = sys.argv[1:]
+for group in groups:
+    with open(group, "w") as file:
+        file.write("0")
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+listener.bind(("127.0.0.1", int(port)))
+listener.listen(64)
+print(listener.getsockname()[1], flush=True)
+while True:
+    with listener.accept()[0] as end:
+        end.recv(4096)
+        end.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\n" + answer.encode())
+"""
+
+
 @pytest.mark.skipif(v1_memory() is None, reason="this machine has no cgroup-v1 hierarchies")
 @pytest.mark.parametrize("before", [False, True], ids=["listen later", "open before"])
 def test_a_port_shared_by_containers_in_v1_hierarchies_only(load, before):
     """SO_REUSEPORT on the host network, as an ingress controller during its rolling update: each answers for its own."""
-    root, home = find_cgroup_root(), Path("/proc/self/cgroup").read_text()
-    v1_home = v1_memory() / home.split(":memory:/")[1].split("\n")[0]
-    v2_home = root / home.split("0::/")[1].split("\n")[0]
-    folders = [v1_memory() / f"appstatus-test-{os.getpid()}-{name}" for name in ("old", "new")]
-    kernel = None if before else load()
-    listeners: list[socket.socket] = []
-    (root / "cgroup.procs").write_text("0")
+    folders = {name: v1_memory() / f"appstatus-test-{os.getpid()}-{name}" for name in ("old", "new")}
+    servers: dict[str, subprocess.Popen] = {}
+    kernel, port = None if before else load(), 0
     try:
-        for folder in folders:
+        for name, folder in folders.items():
             folder.mkdir()
-            (folder / "cgroup.procs").write_text("0")
-            listeners.append(socket.socket())
-            listeners[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listeners[-1].bind(listeners[0].getsockname() if len(listeners) > 1 else ("127.0.0.1", 0))
-            listeners[-1].listen(64)
+            groups = [find_cgroup_root() / "cgroup.procs", folder / "cgroup.procs"]
+            command = [sys.executable, "-c", SHARING, str(port), name, *map(str, groups)]
+            servers[name] = subprocess.Popen(command, stdout=subprocess.PIPE)
+            port = int(servers[name].stdout.readline())
         kernel = kernel or load()
-        ids = [folder.stat().st_ino | rows.OWNER_V1 for folder in folders]
+        ids = {name: folder.stat().st_ino | rows.OWNER_V1 for name, folder in folders.items()}
 
-        def talk_to(ends: list[socket.socket], times: int) -> list[int]:
-            """How many connections came to each."""
-            came = [0] * len(ends)
+        def ask(times: int) -> dict[str, int]:
+            """Who answered how often."""
+            answers = []
             for _ in range(times):
-                with socket.create_connection(ends[0].getsockname()) as client:
-                    which = ends.index(select.select(ends, [], [], 5)[0][0])
-                    came[which] += 1
-                    with ends[which].accept()[0] as server:
-                        client.sendall(GET)
-                        server.recv(4096)
-                        server.sendall(OK)
-                        client.recv(4096)
+                with socket.create_connection(("127.0.0.1", port)) as client:
+                    client.sendall(GET)
+                    answers.append(client.makefile("rb").read()[-3:].decode())
             settle()
-            return came
+            return {name: answers.count(name) for name in folders}
 
-        came = talk_to(listeners, 60)
-        assert min(came) > 5, f"the kernel did not share the connections out: {came}"
-        assert [requests_of(kernel, owner, rows.INBOUND).ended for owner in ids] == [{"2xx": n} for n in came]
-        listeners.pop(1).close()
-        (left,) = talk_to(listeners, 5)
-        assert requests_of(kernel, ids[0], rows.INBOUND).ended == {"2xx": came[0] + left}
+        answered = ask(60)
+        assert sum(answered.values()) == 60 and min(answered.values()) > 5, f"the port was not shared: {answered}"
+        assert {name: requests_of(kernel, owner).ended for name, owner in ids.items()} == {
+            name: {"2xx": n} for name, n in answered.items()
+        }
+        servers["new"].kill()
+        servers["new"].wait()
+        assert ask(5) == {"old": 5, "new": 0}
+        assert requests_of(kernel, ids["old"]).ended == {"2xx": answered["old"] + 5}
     finally:
-        (v2_home / "cgroup.procs").write_text("0")
-        (v1_home / "cgroup.procs").write_text("0")
-        for listener in listeners:
-            listener.close()
-        for folder in folders:
+        for server in servers.values():
+            server.kill()
+            server.wait()
+        for folder in folders.values():
             folder.rmdir()
         if kernel:
             kernel.close()
