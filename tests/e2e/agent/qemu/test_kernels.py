@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same request, TCP and refusal tests under other kernels, with the DaemonSet's capabilities (QEMU, about 4 min each)."""
 
+import os
 import sys
 
 import guest
@@ -15,7 +16,7 @@ TESTS = ("test_requests.py", "test_requests_traps.py", "test_requests_keys.py", 
 @pytest.mark.parametrize(("kernel", "cgroup"), [("5.10", "v2"), ("6.1", "hybrid")])
 def test_kernel(objects, kernel, cgroup):
     command = [
-        "env", f"APPSTATUS_BPF_OBJECTS={objects}",
+        "env", f"APPSTATUS_BPF_OBJECTS={objects}", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}",
         sys.executable, "-m", "pytest", "-q", "--color=no", "--tb=short", "-p", "no:cacheprovider",
         *(f"tests/e2e/agent/{name}" for name in TESTS),
     ]  # fmt: skip
