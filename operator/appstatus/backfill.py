@@ -2,7 +2,7 @@
 else raw data; in chunks of a day at most, the newest first, one at a time, in the background."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from appstatus.api.names import AppKey
 from appstatus.api.objective import Objective
+from appstatus.model.build import build
 from appstatus.model.queries import BACKFILL, Query
 from appstatus.model.series import Metrics, Series
 from appstatus.model.world import World
@@ -27,7 +28,7 @@ TIMEOUT = 300.0
 # Least part of a chunk that the exported counters must cover to make raw data unnecessary.
 COVERED = 0.9
 # A Prometheus that scrapes the operator without honor_labels renames the label that its own target labels already have.
-_BY = ("namespace", "exported_namespace", "application", "slo")
+_BY = ("namespace", "exported_namespace", "application", "slo")  # in the order in which ``_rows`` reads them
 EXPORTED: tuple[Query, ...] = tuple(
     Query(name, f"sum by ({', '.join(_BY)}) (rate(appstatus_slo_{name}_total[$RANGE]))", _BY, "SLO history")
     for name in ("good", "events")
@@ -81,13 +82,13 @@ class Backfill:
     def busy(self) -> bool:
         return bool(self._running)
 
-    def tick(self, objectives: list[Objective], world: World, build: Callable[[Metrics], World]) -> None:
-        """Takes a finished chunk in and starts the next one. ``world``: of this cycle; ``build`` makes one of other metrics."""
+    def tick(self, objectives: list[Objective], world: World) -> None:
+        """Takes a finished chunk in and starts the next one. ``world``: of this cycle."""
         if self._future is not None:
             if not self._future.done():
                 return
-            self._take(self._future, build)
-            self._future = None
+            future, self._future = self._future, None
+            self._take(future, world.now)
         if not self._running:
             self._running = [objective for objective in objectives if (objective.app, objective.id) not in self._done]
             if not self._running:
@@ -121,7 +122,7 @@ class Backfill:
                 promql[objective.app, objective.id] = rates(found.good, found.bad, found.total, chunk.step)
         return _Fetched(chunk, exported, raw, promql)
 
-    def _take(self, future: "Future[_Fetched]", build: Callable[[Metrics], World]) -> None:
+    def _take(self, future: "Future[_Fetched]", now: float) -> None:
         try:
             fetched = future.result()
         except QueryFailed as error:
@@ -147,7 +148,7 @@ class Backfill:
             else:
                 uncovered.append(objective)
         if uncovered and fetched.raw is not None:
-            self._ledger.backfill(build(fetched.raw), uncovered)
+            self._ledger.backfill(build(self._prometheus.who, fetched.raw, now), uncovered)
 
 
 def _name(objective: Objective) -> tuple[str, str, str]:
@@ -163,8 +164,8 @@ def _exported(metrics: Metrics) -> dict[tuple[str, str, str], Events]:
 
 def _rows(series: Series) -> dict[tuple[str, str, str], np.ndarray]:
     return {
-        (labels["exported_namespace"] or labels["namespace"], labels["application"], labels["slo"]): row
-        for labels, row in zip(series.labels, series.values, strict=True)
+        (exported or namespace, application, slo): row
+        for (namespace, exported, application, slo), row in zip(series.keys, series.values, strict=True)
     }
 
 

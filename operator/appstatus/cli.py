@@ -23,6 +23,7 @@ from appstatus.kube import ApiError, Kube, NoCluster, Unreachable, own_path
 from appstatus.model.build import build
 from appstatus.model.facts import Facts
 from appstatus.model.queries import BACKFILL
+from appstatus.model.who import Who
 from appstatus.report import appstatus
 from appstatus.slo.ledger import Ledger
 from appstatus.sources.kubernetes import listed
@@ -180,15 +181,15 @@ def _judge(
     arguments: argparse.Namespace,
     now: float,
 ) -> Cycle:
-    metrics = prometheus.at(now)
+    if not configured.projects:
+        configured.projects = parse([_default_project(arguments)], [], []).projects
+    known = Scope(configured.projects, namespaces)
+    metrics = prometheus.at(now, lambda identity: Who(facts, identity, known))
     if FRESHNESS in metrics.failed:
         raise Fault(f"Prometheus cannot be asked: {metrics.failed[FRESHNESS]}")
     for query, why in metrics.failed.items():
         print(f"appstatus: query {query} failed: {why}", file=sys.stderr)
-    if not configured.projects:
-        configured.projects = parse([_default_project(arguments)], [], []).projects
-    known = Scope(configured.projects, namespaces)
-    world = build(facts, metrics, known, now)
+    world = build(prometheus.who, metrics, now)
     # Namespaces that only the metrics know of belong to the first Project, as they would if the cluster could be asked.
     namespaces = {app.namespace: {} for app in world.applications if app.namespace} | namespaces
     scope = Scope(configured.projects, namespaces)
@@ -204,7 +205,7 @@ def _judge(
         except QueryFailed as error:
             print(f"appstatus: the past before {datetime.fromtimestamp(chunk.end):%F %T} is left out: {error}", file=sys.stderr)
             break
-        ledger.backfill(build(facts, past, scope, now), objectives)
+        ledger.backfill(build(prometheus.who, past, now), objectives)
     judgement = judge(world, policy, ledger, objectives, now)
     found = Cycle(now, facts, policy, dict.fromkeys(policy.projects, judgement))
     found.judge_health()

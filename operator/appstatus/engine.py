@@ -30,6 +30,8 @@ from appstatus.metrics import Findings, OperatorMetrics
 from appstatus.model.build import build
 from appstatus.model.facts import Facts
 from appstatus.model.identity import CUSTOM
+from appstatus.model.series import Metrics
+from appstatus.model.who import Who
 from appstatus.report.corev1 import LABEL_APPLICATION, label_value
 from appstatus.report.event import still_open
 from appstatus.report.incident import read_incident, read_latest
@@ -46,20 +48,22 @@ GONE_CYCLES = 3
 
 @dataclass(slots=True)
 class _Stages:
-    """How long each stage of a cycle took, seconds."""
+    """How long each stage of a cycle took, and how much CPU the process used meanwhile (all of its threads), seconds."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    wall: dict[str, float] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def time(self, name: str) -> Iterator[None]:
-        begin = time.monotonic()
+        begin, used = time.monotonic(), time.process_time()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begin
+            self.wall[name] = self.wall.get(name, 0.0) + time.monotonic() - begin
+            self.cpu[name] = self.cpu.get(name, 0.0) + time.process_time() - used
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {1000 * spent:.0f} ms" for name, spent in self.seconds.items())
+        return ", ".join(f"{name} {1000 * spent:.0f} ms ({1000 * self.cpu[name]:.0f} CPU)" for name, spent in self.wall.items())
 
 
 class Engine:
@@ -117,14 +121,18 @@ class Engine:
         self.step = min((project.prometheus.step for project in accepted), default=None)
         assigned = self._stores.assign(accepted, now)
         worlds = []
+
+        def identify(known: Metrics) -> Who:
+            return Who(facts, known, scope)
+
         for store in assigned.stores:
             with stages.time("metrics"):
-                metrics = store.prometheus.update(now)
+                metrics = store.prometheus.update(now, identify)
             for query in metrics.failed:
                 for project in store.projects:
                     self._metrics.query_failures.labels(project.meta.name, query).inc()
             with stages.time("model"):
-                worlds.append((store, build(facts, metrics, scope, now)))
+                worlds.append((store, build(store.prometheus.who, metrics, now)))
         with stages.time("policy"):
             workloads: dict[AppKey, Workload] = {} if worlds else dict(facts.workloads)
             for _, world in worlds:
@@ -135,7 +143,7 @@ class Engine:
             for store, world in worlds:
                 apps = _members(store, policy)
                 objectives = objectives_of(policy, apps)
-                refused = store.enter(world, objectives, lambda metrics: build(facts, metrics, scope, now))
+                refused = store.enter(world, objectives)
                 found.refusals |= refused
                 # What its owner must correct says nothing of the application.
                 objectives = [objective for objective in objectives if (objective.app, objective.id) not in refused]

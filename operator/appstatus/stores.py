@@ -17,7 +17,7 @@ from appstatus.api.objective import Objective
 from appstatus.api.project import Project, PrometheusSpec
 from appstatus.backfill import Backfill
 from appstatus.kube import ApiError, Kube, Unreachable, path
-from appstatus.model.series import F64, Metrics
+from appstatus.model.series import F64
 from appstatus.model.world import World
 from appstatus.slo.ledger import Ledger
 from appstatus.slo.sli import Events, rates
@@ -62,16 +62,14 @@ class Store:
         self.promql.close()
         self.prometheus.close()
 
-    def enter(
-        self, world: World, objectives: list[Objective], build: Callable[[Metrics], World]
-    ) -> dict[tuple[AppKey, str], tuple[str, str]]:
+    def enter(self, world: World, objectives: list[Objective]) -> dict[tuple[AppKey, str], tuple[str, str]]:
         """Feeds the ledger with the cycle's world; returns the promql objectives whose queries are wrong: (reason, message)."""
         self.promql.want(objectives, world.now)
         found, problems = self.promql.take()
         promql = {key: _events(parts, world.times, world.step) for key, parts in found.items()}
         self.ledger.update(world, objectives, promql)
         if self.prometheus.filled and not world.missing:
-            self.backfill.tick(objectives, world, build)
+            self.backfill.tick(objectives, world)
         return problems
 
 

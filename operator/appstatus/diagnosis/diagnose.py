@@ -76,14 +76,10 @@ def failed(app: Application, bad: frozenset[str], times: int) -> F64:
 
 def slower(app: Application, thresholds: Sequence[float], times: int) -> F64:
     """(T,) good answers/s slower than the lowest threshold; without one, seconds of latency per second."""
-    histograms = [
-        t.buckets
-        for t in (app.served, *(() if app.served.requests else (c.traffic for c in app.downstreams)))
-        if t.buckets is not None
-    ]
-    if histograms and thresholds:
+    buckets = app.served.buckets
+    if buckets is not None and thresholds:
         below = np.searchsorted(BUCKETS, min(thresholds) + 1e-9) - 1
-        return add([h[-1] - (h[below] if below >= 0 else 0.0) for h in histograms], times)
+        return np.asarray(buckets[-1] - (buckets[below] if below >= 0 else 0.0))
     seconds = [app.served.seconds] if app.served.seconds is not None else [c.traffic.seconds for c in app.downstreams]
     return add([s for s in seconds if s is not None], times)
 

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from appstatus.api.names import AppKey
 from appstatus.api.scope import Scope
-from appstatus.model.addresses import Addresses
 from appstatus.model.facts import Facts, PodFact
 from appstatus.model.identity import CUSTOM, Identities, Owner
-from appstatus.model.probes import Probes
+from appstatus.model.queries import CONTAINER, QUERIES
 from appstatus.model.rows import fold, increments
-from appstatus.model.series import F64, Metrics, Series
+from appstatus.model.series import F64, Key, Metrics, Series
 from appstatus.model.traffic import connections, served
+from appstatus.model.who import Who
 from appstatus.model.world import Application, Container, Instance, Node, World
 
 # Steps within which a container must have had memory to count as running, where the API server cannot be asked.
@@ -34,19 +33,14 @@ _CONTAINER_COUNTERS: tuple[tuple[str, str], ...] = (
     ("container_restarts", "restarts"),
 )
 
-ContainerId = tuple[str, str]  # (machine_id, container_id)
 
+def build(who: Who, metrics: Metrics, now: float) -> World:
+    """The world at ``now``, of the rows that ``who`` has folded.
 
-def build(facts: Facts, metrics: Metrics, grouping: Scope | None, now: float) -> World:
-    """The world at ``now``.
-
-    ``grouping`` tells categories and custom applications (None: defaults). Nothing is left out for the sake of namespaces: a
-    peer in an excluded one can be a cause.
+    Nothing is left out for the sake of namespaces: a peer in an excluded one can be a cause.
     """
-    grouping = grouping or Scope((), {})
-    identities = Identities(facts, grouping)
-    nodes, machines = _nodes(facts, metrics)
-    owners = _owners(metrics, identities, machines)
+    facts, grouping, identities = who.facts, who.grouping, who.identities
+    nodes = _nodes(who, metrics)
     applications = _applications(facts, grouping)
 
     def application(key: AppKey) -> Application:
@@ -56,13 +50,12 @@ def build(facts: Facts, metrics: Metrics, grouping: Scope | None, now: float) ->
         return found
 
     _add_pods(application, applications, facts, identities)
-    _add_containers(application, facts, metrics, owners, machines, identities)
-    addresses = _addresses(facts, metrics, identities, owners, machines)
-    made = connections(metrics, owners, machines, addresses, Probes(facts, addresses))
+    _add_containers(application, who, metrics)
+    made = connections(metrics)
     for connection in made:
         application(connection.client).upstreams.append(connection)
         application(connection.upstream).downstreams.append(connection)
-    for key, (all_peers, outside) in served(metrics, owners).items():
+    for key, (all_peers, outside) in served(metrics).items():
         app = application(key)
         app.served, app.outside = all_peers, outside
     return World(
@@ -77,23 +70,16 @@ def build(facts: Facts, metrics: Metrics, grouping: Scope | None, now: float) ->
     )
 
 
-container_id: Callable[[dict[str, str]], ContainerId] = itemgetter("machine_id", "container_id")
-
-
-def _nodes(facts: Facts, metrics: Metrics) -> tuple[dict[str, Node], dict[str, str]]:
-    """Nodes by name, and machine_id -> name: what the API server says, else the host name, else the machine_id itself."""
-    machines = {fact.machine_id: fact.name for fact in facts.nodes.values() if fact.machine_id}
-    for labels in metrics.get("node_info").labels:
-        hostname = labels["hostname"]
-        if hostname in facts.nodes or labels["machine_id"] not in machines:
-            machines[labels["machine_id"]] = hostname or labels["machine_id"]
+def _nodes(who: Who, metrics: Metrics) -> dict[str, Node]:
+    facts = who.facts
     nodes = {fact.name: Node(fact.name, fact.ready, cpu_cores=fact.cpu, changes=fact.changes) for fact in facts.nodes.values()}
-    for name in machines.values():
+    for name in who.machines.values():
         nodes.setdefault(name, Node(name, ready=True))
 
     def rows(query: str) -> list[tuple[Node, F64]]:
         series = metrics.get(query)
-        return [(nodes[machines.get(m, m)], row) for m, row in _by_machine(series) if machines.get(m, m) in nodes]
+        named = ((who.node(key[0]), row) for key, row in zip(series.keys, series.values, strict=True))
+        return [(nodes[name], row) for name, row in named if name in nodes]
 
     for node, row in rows("node_cpu_cores"):
         node.cpu_cores = _last(row) or node.cpu_cores
@@ -104,11 +90,7 @@ def _nodes(facts: Facts, metrics: Metrics) -> tuple[dict[str, Node], dict[str, s
     for node, usage in rows("node_cpu_usage"):
         if node.cpu_cores:
             node.cpu_usage = usage / node.cpu_cores
-    return nodes, machines
-
-
-def _by_machine(series: Series) -> list[tuple[str, F64]]:
-    return [(labels["machine_id"], series.values[i]) for i, labels in enumerate(series.labels)]
+    return nodes
 
 
 def _last(row: F64) -> float | None:
@@ -142,35 +124,16 @@ def _applications(facts: Facts, grouping: Scope) -> dict[AppKey, Application]:
     return found
 
 
-def _owners(metrics: Metrics, identities: Identities, machines: dict[str, str]) -> dict[ContainerId, Owner]:
-    """Every container that any metric names."""
-    found: dict[ContainerId, Owner] = {}
-    for series in metrics.series.values():
-        if not series.labels or "container_id" not in series.labels[0]:
-            continue
-        for labels in series.labels:
-            key = container_id(labels)
-            if key not in found and key[1]:
-                found[key] = identities.container(key[1], machines.get(key[0], key[0]))
+def _owners(who: Who, metrics: Metrics) -> dict[Key, Owner]:
+    """Every container that any metric of containers names, by (machine_id, container_id)."""
+    found: dict[Key, Owner] = {}
+    for query in QUERIES:
+        if query.rows == "series" and query.by[:2] == CONTAINER:
+            for key in metrics.get(query.id).keys:
+                owner = who.owner(*key[:2])
+                if owner is not None:
+                    found[key[:2]] = owner
     return found
-
-
-def _addresses(
-    facts: Facts, metrics: Metrics, identities: Identities, owners: dict[ContainerId, Owner], machines: dict[str, str]
-) -> Addresses:
-    listens = []
-    for labels in metrics.get("listen").labels:
-        key = container_id(labels)
-        if key in owners:
-            node = machines.get(key[0], key[0])
-            listens.append((owners[key], node, _on_host_network(facts, owners[key]), labels["listen_addr"]))
-    fqdns = [(labels["ip"], labels["fqdn"]) for labels in metrics.get("ip_to_fqdn").labels]
-    return Addresses(facts, identities, listens, fqdns)
-
-
-def _on_host_network(facts: Facts, owner: Owner) -> bool:
-    pod = facts.pods.get(owner.pod) if owner.pod else None
-    return owner.pod is None or (pod is not None and pod.host_network)
 
 
 def _add_pods(
@@ -210,23 +173,21 @@ def _trouble(pod: PodFact) -> str:
 
 def _add_containers(
     application: Callable[[AppKey], Application],
-    facts: Facts,
+    who: Who,
     metrics: Metrics,
-    owners: dict[ContainerId, Owner],
-    machines: dict[str, str],
-    identities: Identities,
 ) -> None:
     """Containers with their arrays; instances that only the metrics know (no rights, or gone since) are added."""
     targets: list[Container] = []
     index: dict[tuple[AppKey, str, str], int] = {}
-    rows: dict[ContainerId, int] = {}
+    rows: dict[Key, int] = {}
     only_metrics: list[Instance] = []
-    for key, owner in owners.items():
+    facts = who.facts
+    for key, owner in _owners(who, metrics).items():
         app = application(owner.app)
         instance = app.instances.get(owner.instance)
         if instance is None:
             gone = bool(facts.pods) and owner.pod is not None
-            instance = Instance(owner.instance, machines.get(key[0], key[0]), "", ready=False, obsolete=gone, ready_since=None)
+            instance = Instance(owner.instance, who.node(key[0]), "", ready=False, obsolete=gone, ready_since=None)
             app.instances[owner.instance] = instance
             if not gone:
                 only_metrics.append(instance)
@@ -245,15 +206,15 @@ def _add_containers(
         instance.ready = any(
             c.memory_rss is not None and not np.isnan(c.memory_rss[-RUNNING_STEPS:]).all() for c in instance.containers.values()
         )
-    _add_limits(application, facts, len(metrics.times), identities)
+    _add_limits(application, facts, len(metrics.times), who.identities)
 
 
-def _fold(series: Series, rows: dict[ContainerId, int], count: int) -> tuple[F64, NDArray[np.intp]]:
-    groups = np.array([rows.get(container_id(labels), -1) for labels in series.labels], dtype=np.intp)
+def _fold(series: Series, rows: dict[Key, int], count: int) -> tuple[F64, NDArray[np.intp]]:
+    groups = np.array([rows.get(key[:2], -1) for key in series.keys], dtype=np.intp)
     return fold(series.values, groups, count, "max"), np.unique(groups[groups >= 0])
 
 
-def _fill(targets: list[Container], rows: dict[ContainerId, int], metrics: Metrics) -> NDArray[np.bool_]:
+def _fill(targets: list[Container], rows: dict[Key, int], metrics: Metrics) -> NDArray[np.bool_]:
     for query, name in _CONTAINER_METRICS:
         folded, present = _fold(metrics.get(query), rows, len(targets))
         for i in present:

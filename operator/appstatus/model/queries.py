@@ -10,7 +10,8 @@ The names are those of coroot-node-agent where it has the metric, so its data ca
 then counted as requests), and its statuses can be codes (``model.http.status_class`` folds them).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 # Peers whose requests never count: the kubelet's probes and metric scrapes.
 NOT_USERS = 'peer!~"kubelet|scrape"'
@@ -21,6 +22,9 @@ class Query:
     """``by``: the labels each series of the answer has; ``fills``: where in the world it ends up.
 
     backfill  also needed to rebuild the SLIs' long windows from raw data, at a coarser step
+    rows      what is kept of the answer: its series as they are; or their sum (or mean) over all of them that are
+              one connection's (client, upstream, further labels), or one application's (application, peer, further labels). Pods
+              times destinations times pods behind them are too many to keep, and come and go; applications are few and stay
     """
 
     id: str
@@ -28,6 +32,8 @@ class Query:
     by: tuple[str, ...]
     fills: str
     backfill: bool = False
+    rows: Literal["series", "connections", "applications"] = "series"
+    how: Literal["sum", "mean"] = "sum"
 
 
 def window(step: float) -> float:
@@ -44,7 +50,9 @@ def window(step: float) -> float:
 
 
 CONTAINER = ("machine_id", "container_id")
-EDGE = (*CONTAINER, "destination", "actual_destination")
+DIALLED = (*CONTAINER, "destination")
+EDGE = (*DIALLED, "actual_destination")
+PEER = (*CONTAINER, "peer")
 _RETRANSMITS, _SPURIOUS = "container_net_tcp_retransmits_total", "container_net_tcp_spurious_retransmits_total"
 
 
@@ -52,8 +60,8 @@ def _gauge(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query:
     return Query(qid, f"max by ({', '.join(by)}) ({metric})", by, fills)
 
 
-def _rate(qid: str, metric: str, by: tuple[str, ...], fills: str, backfill: bool = False) -> Query:
-    return Query(qid, f"max by ({', '.join(by)}) (rate({metric}[$RANGE]))", by, fills, backfill)
+def _rate(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query:
+    return Query(qid, f"max by ({', '.join(by)}) (rate({metric}[$RANGE]))", by, fills)
 
 
 def _event_rate(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query:
@@ -66,9 +74,26 @@ def _event_rate(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query
     return Query(qid, f"max by ({', '.join(by)}) (({delta} > {rate}) or {rate})", by, fills, backfill=True)
 
 
-def _sum_rate(qid: str, metric: str, by: tuple[str, ...], over: str, fills: str, backfill: bool = False) -> Query:
-    each = ", ".join((*by, over))
-    return Query(qid, f"sum by ({', '.join(by)}) (max by ({each}) (rate({metric}[$RANGE])))", by, fills, backfill)
+def _sparse(query: Query) -> Query:
+    """Without zeros. Of nine statuses of an edge one or two ever occur, and most connections are made once: what is not there is 0
+    where another series of the same connection or application is there (``model.traffic``), and unknown where nothing is."""
+    return replace(query, expr=f"({query.expr}) > 0")
+
+
+def _buckets(qid: str, metric: str) -> Query:
+    """Histograms. +Inf, all timed requests, also while it is zero; what is absent below it is as high as the next lower bound."""
+    by = (*PEER, "le")
+    some, every = (f"rate({metric}{{{NOT_USERS}{more}}}[$RANGE])" for more in (',le!="+Inf"', ',le="+Inf"'))
+    expr = f"max by ({', '.join(by)}) (({some} > 0) or {every})"
+    return Query(qid, expr, by, "Application.served, .outside: buckets", backfill=True)
+
+
+def _of_connections(query: Query, how: Literal["sum", "mean"] = "sum") -> Query:
+    return replace(query, rows="connections", how=how)
+
+
+def _of_applications(query: Query) -> Query:
+    return replace(query, rows="applications")
 
 
 QUERIES: tuple[Query, ...] = (
@@ -77,8 +102,12 @@ QUERIES: tuple[Query, ...] = (
     # Nodes.
     _gauge("node_info", "node_info", ("machine_id", "hostname"), "machine_id -> Node"),
     _gauge("node_cpu_cores", "node_resources_cpu_logical_cores", ("machine_id",), "Node.cpu_cores"),
-    _sum_rate(
-        "node_cpu_usage", 'node_resources_cpu_usage_seconds_total{mode!~"idle|iowait"}', ("machine_id",), "mode", "Node.cpu_usage"
+    Query(
+        "node_cpu_usage",
+        "sum by (machine_id) (max by (machine_id, mode) "
+        '(rate(node_resources_cpu_usage_seconds_total{mode!~"idle|iowait"}[$RANGE])))',
+        ("machine_id",),
+        "Node.cpu_usage",
     ),
     _gauge("node_memory_total", "node_resources_memory_total_bytes", ("machine_id",), "Node.memory_total"),
     _gauge("node_memory_available", "node_resources_memory_available_bytes", ("machine_id",), "Node.memory_available"),
@@ -96,57 +125,65 @@ QUERIES: tuple[Query, ...] = (
     _gauge("listen", "container_net_tcp_listen_info", (*CONTAINER, "listen_addr"), "address -> instance"),
     _gauge("ip_to_fqdn", "ip_to_fqdn", ("ip", "fqdn"), "names of external services"),
     # TCP, from the client's side.
-    _rate("tcp_connects", "container_net_tcp_successful_connects_total", EDGE, "Connection.connects"),
-    _event_rate(
-        "tcp_failed_connects", "container_net_tcp_failed_connects_total", (*CONTAINER, "destination"), "Connection.failed_connects"
+    _of_connections(_sparse(_rate("tcp_connects", "container_net_tcp_successful_connects_total", EDGE, "Connection.connects"))),
+    _of_connections(
+        _event_rate("tcp_failed_connects", "container_net_tcp_failed_connects_total", DIALLED, "Connection.failed_connects")
     ),
-    _rate("tcp_connect_time", "container_net_tcp_connection_time_seconds_total", EDGE, "Connection.connect_time"),
-    _gauge("tcp_active", "container_net_tcp_active_connections", EDGE, "Connection.active"),
+    _of_connections(
+        _sparse(_rate("tcp_connect_time", "container_net_tcp_connection_time_seconds_total", EDGE, "Connection.connect_time"))
+    ),
+    _of_connections(_gauge("tcp_active", "container_net_tcp_active_connections", EDGE, "Connection.active")),
     # Without those that the receiver had already: a sound network has many of them wherever a server reads late. coroot-node-agent
     # does not tell them apart.
-    Query(
-        "tcp_retransmits",
-        f"max by ({', '.join(EDGE)}) (rate({_RETRANSMITS}[$RANGE]) - rate({_SPURIOUS}[$RANGE]) or rate({_RETRANSMITS}[$RANGE]))",
-        EDGE,
-        "Connection.retransmits",
+    _of_connections(
+        _sparse(
+            Query(
+                "tcp_retransmits",
+                f"max by ({', '.join(EDGE)}) (rate({_RETRANSMITS}[$RANGE]) - rate({_SPURIOUS}[$RANGE]) or rate({_RETRANSMITS}[$RANGE]))",
+                EDGE,
+                "Connection.retransmits",
+            )
+        )
     ),
-    _rate("tcp_segments_sent", "container_net_tcp_segments_sent_total", EDGE, "Connection.segments_sent"),
-    _rate("tcp_bytes_sent", "container_net_tcp_bytes_sent_total", EDGE, "Connection.bytes_sent"),
-    _rate("tcp_bytes_received", "container_net_tcp_bytes_received_total", EDGE, "Connection.bytes_received"),
-    _gauge("tcp_rtt", "container_net_tcp_rtt_seconds", EDGE, "Connection.rtt"),
+    _of_connections(_rate("tcp_segments_sent", "container_net_tcp_segments_sent_total", EDGE, "Connection.segments_sent")),
+    _of_connections(_rate("tcp_bytes_sent", "container_net_tcp_bytes_sent_total", EDGE, "Connection.bytes_sent")),
+    _of_connections(_gauge("tcp_rtt", "container_net_tcp_rtt_seconds", EDGE, "Connection.rtt"), "mean"),
     # HTTP, from the client's side.
-    _event_rate("http_out", "container_http_requests_total", (*EDGE, "status"), "Connection.traffic.requests"),
-    _rate("http_out_timed", "container_http_requests_duration_seconds_total_count", EDGE, "Connection.traffic.timed"),
-    _rate("http_out_seconds", "container_http_requests_duration_seconds_total_sum", EDGE, "Connection.traffic.seconds"),
-    _sum_rate(
-        "http_out_buckets",
-        "container_http_requests_duration_seconds_total_bucket",
-        (*CONTAINER, "destination", "le"),
-        "actual_destination",
-        "Connection.traffic.buckets",
+    _of_connections(
+        _sparse(_event_rate("http_out", "container_http_requests_total", (*EDGE, "status"), "Connection.traffic.requests"))
+    ),
+    replace(
+        _of_connections(
+            _rate("http_out_timed", "container_http_requests_duration_seconds_total_count", EDGE, "Connection.traffic.timed")
+        ),
         backfill=True,
+    ),
+    _of_connections(
+        _rate("http_out_seconds", "container_http_requests_duration_seconds_total_sum", EDGE, "Connection.traffic.seconds")
     ),
     # HTTP, from the server's side.
-    _event_rate(
-        "http_in",
-        f"container_http_inbound_requests_total{{{NOT_USERS}}}",
-        (*CONTAINER, "peer", "status"),
-        "Application.served, .outside: requests",
+    _of_applications(
+        _sparse(
+            _event_rate(
+                "http_in",
+                f"container_http_inbound_requests_total{{{NOT_USERS}}}",
+                (*PEER, "status"),
+                "Application.served, .outside: requests",
+            )
+        )
     ),
-    _rate(
-        "http_in_seconds",
-        f"container_http_inbound_requests_duration_seconds_total_sum{{{NOT_USERS}}}",
-        (*CONTAINER, "peer"),
-        "Application.served, .outside: seconds",
+    _of_applications(
+        _rate(
+            "http_in_seconds",
+            f"container_http_inbound_requests_duration_seconds_total_sum{{{NOT_USERS}}}",
+            PEER,
+            "Application.served, .outside: seconds",
+        )
     ),
-    _rate(
-        "http_in_buckets",
-        f"container_http_inbound_requests_duration_seconds_total_bucket{{{NOT_USERS}}}",
-        (*CONTAINER, "peer", "le"),
-        "Application.served, .outside: buckets",
-        backfill=True,
-    ),
+    _of_applications(_buckets("http_in_buckets", "container_http_inbound_requests_duration_seconds_total_bucket")),
 )
 
 BY_ID: dict[str, Query] = {query.id: query for query in QUERIES}
 BACKFILL: tuple[Query, ...] = tuple(query for query in QUERIES if query.backfill)
+# Who is who: asked before the others, whose rows are told by it.
+IDENTITY: tuple[str, ...] = ("node_info", "listen", "ip_to_fqdn")

@@ -1,24 +1,28 @@
 """Metric samples on one common time grid."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 F64: TypeAlias = NDArray[np.float64]
+# What a row is told by: see ``queries.Query.rows``.
+Key: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
     """The answer to one query of the table.
 
-    labels  one dict per series; it has every label in the query's ``by``, empty where Prometheus has none
-    values  (series, times); NaN where there is no sample
+    keys    one per row, all different
+    values  (rows, times); NaN where there is no sample
+    since   column from which on the query has been answered: before it NaN says nothing, not even that there was no sample
     """
 
-    labels: list[dict[str, str]]
+    keys: list[Key]
     values: F64
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +43,4 @@ class Metrics:
     def get(self, query_id: str) -> Series:
         """The series of a query; empty (0, T) if it failed or has none."""
         found = self.series.get(query_id)
-        return found if found is not None else Series([], np.empty((0, len(self.times))))
+        return found if found is not None else Series([], np.empty((0, len(self.times))), len(self.times))

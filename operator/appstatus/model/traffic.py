@@ -1,180 +1,154 @@
-"""Requests and TCP of whole applications, folded from the series of single containers."""
+"""Requests and TCP of whole applications, from the rows that ``who`` has summed up."""
 
-from collections.abc import Callable, Hashable
-from operator import itemgetter
-from typing import Any, Literal
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from appstatus.api.names import AppKey
-from appstatus.model.addresses import Addresses
-from appstatus.model.http import status_class
-from appstatus.model.identity import Owner
-from appstatus.model.probes import Probes
-from appstatus.model.queries import BY_ID
 from appstatus.model.rows import fold
-from appstatus.model.series import F64, Metrics, Series
+from appstatus.model.series import F64, Key, Metrics, Series
 from appstatus.model.world import BUCKETS, Connection, Traffic
 
-ContainerId = tuple[str, str]
-EdgeId = tuple[str, str, str, str]
-
-_TCP: tuple[tuple[str, str, Literal["sum", "mean"]], ...] = (
-    ("tcp_connects", "connects", "sum"),
-    ("tcp_failed_connects", "failed_connects", "sum"),
-    ("tcp_connect_time", "connect_time", "sum"),
-    ("tcp_active", "active", "sum"),
-    ("tcp_retransmits", "retransmits", "sum"),
-    ("tcp_segments_sent", "segments_sent", "sum"),
-    ("tcp_rtt", "rtt", "mean"),
-    ("tcp_bytes_sent", "bytes_sent", "sum"),
-    ("tcp_bytes_received", "bytes_received", "sum"),
+_TCP: tuple[tuple[str, str], ...] = (
+    ("tcp_connects", "connects"),
+    ("tcp_failed_connects", "failed_connects"),
+    ("tcp_connect_time", "connect_time"),
+    ("tcp_active", "active"),
+    ("tcp_retransmits", "retransmits"),
+    ("tcp_segments_sent", "segments_sent"),
+    ("tcp_rtt", "rtt"),
+    ("tcp_bytes_sent", "bytes_sent"),
 )
+# Answered without zeros (``queries._sparse``): where tcp_bytes_sent is known, a rate like these, nothing is 0.
+_TCP_SPARSE = ("tcp_connects", "tcp_connect_time", "tcp_retransmits")
+_HTTP = ("http_out", "http_out_timed", "http_out_seconds")
 _LE = {bound: i for i, bound in enumerate((*BUCKETS, np.inf))}
+# Whose requests could be read but who was not asked for as long as the window reaches, has answered 0 of them well.
+_IDLE = "2xx"
 
 
-_container: Callable[[dict[str, str]], ContainerId] = itemgetter("machine_id", "container_id")
-_edge: Callable[[dict[str, str]], EdgeId] = itemgetter("machine_id", "container_id", "destination", "actual_destination")
-_dialled: Callable[[dict[str, str]], tuple[str, str, str]] = itemgetter("machine_id", "container_id", "destination")
-
-
-def connections(
-    metrics: Metrics, owners: dict[ContainerId, Owner], machines: dict[str, str], addresses: Addresses, probes: Probes
-) -> list[Connection]:
-    """One per (client, upstream); probes, scrapes and calls of an application to itself are left out."""
+def connections(metrics: Metrics) -> list[Connection]:
+    """One per (client, upstream)."""
     times = len(metrics.times)
-    made: dict[tuple[AppKey, AppKey], int] = {}
-    edges: dict[EdgeId, int] = {}
-
-    def place(key: EdgeId) -> int:
-        """Number of the connection, -1 for what is left out."""
-        owner = owners.get(key[:2])
-        upstream = addresses.resolve(key[2], key[3]) if owner else None
-        if owner is None or upstream is None or owner.app == upstream.app:
-            return -1
-        if probes.is_probe(owner, machines.get(key[0], key[0]), key[2]):
-            return -1
-        return made.setdefault((owner.app, upstream.app), len(made))
-
-    def groups(query: str) -> NDArray[np.intp]:
-        numbers = []
-        exact = "actual_destination" in BY_ID[query].by
-        for labels in metrics.get(query).labels:
-            key = _edge(labels) if exact else (*_dialled(labels), "")
-            number = edges.get(key)
-            if number is None:
-                number = edges[key] = place(key)
-            numbers.append(number)
-        return np.array(numbers, dtype=np.intp)
-
-    # All series are placed before anything is folded: the number of connections must be known.
-    tcp = {query: groups(query) for query, _, _ in _TCP}
-    http = {query: groups(query) for query in ("http_out", "http_out_timed", "http_out_seconds", "http_out_buckets")}
-
-    arrays = {name: fold(metrics.get(query).values, tcp[query], len(made), how) for query, name, how in _TCP}
+    made: dict[Key, int] = {}
+    for query in (*(query for query, _ in _TCP), *_HTTP):
+        for key in metrics.get(query).keys:
+            made.setdefault(key[:2], len(made))
+    arrays = {query: _placed(metrics.get(query), made, times) for query, _ in _TCP}
+    for query in _TCP_SPARSE:
+        if query in metrics.series:
+            _zero(arrays[query], arrays["tcp_bytes_sent"], metrics.get(query).since)
     result = [
-        Connection(client, upstream, Traffic(), **{name: arrays[name][i] for _, name, _ in _TCP})
+        Connection(client, upstream, Traffic(), **{name: arrays[query][i] for query, name in _TCP})
         for (client, upstream), i in made.items()
     ]
-    traffics = [c.traffic for c in result]
-    _fill_requests(traffics, metrics.get("http_out"), http["http_out"])
-    _fill(traffics, "timed", metrics.get("http_out_timed"), http["http_out_timed"])
-    _fill(traffics, "seconds", metrics.get("http_out_seconds"), http["http_out_seconds"])
-    _fill_buckets(traffics, metrics.get("http_out_buckets"), http["http_out_buckets"], times)
+    traffics = {key: result[i].traffic for key, i in made.items()}
+    for name, query in (("timed", "http_out_timed"), ("seconds", "http_out_seconds")):
+        series = metrics.get(query)
+        for key, row in zip(series.keys, series.values.copy(), strict=True):
+            setattr(traffics[key], name, row)
+    series = metrics.get("http_out")
+    for key, row in zip(series.keys, series.values.copy(), strict=True):
+        traffics[key[:2]].requests[str(key[2])] = row
+    if "http_out" in metrics.series:
+        for traffic in traffics.values():
+            _no_others(traffic, series.since)
     return result
 
 
-def served(metrics: Metrics, owners: dict[ContainerId, Owner]) -> dict[AppKey, tuple[Traffic, Traffic]]:
+def _placed(series: Series, numbers: dict[Key, int], times: int) -> F64:
+    """(len(numbers), T): the rows of a series where their keys say; NaN elsewhere."""
+    result = np.full((len(numbers), times), np.nan)
+    result[[numbers[key] for key in series.keys]] = series.values
+    return result
+
+
+def _zero(rows: F64, beside: F64, since: int) -> None:
+    """What a query without zeros was asked for and did not answer is 0 where what stands beside it is known."""
+    rows[..., since:][np.isnan(rows[..., since:]) & ~np.isnan(beside[..., since:])] = 0.0
+
+
+def _no_others(traffic: Traffic, since: int) -> None:
+    """Statuses that did not occur, where the histogram says that requests are read."""
+    if traffic.timed is None:
+        return
+    if not traffic.requests:
+        traffic.requests[_IDLE] = np.full_like(traffic.timed, np.nan)
+    for row in traffic.requests.values():
+        _zero(row, traffic.timed, since)
+
+
+def served(metrics: Metrics) -> dict[AppKey, tuple[Traffic, Traffic]]:
     """(what all peers got, what peers outside the cluster got) by application.
 
     Calls from within the same pod count only where nothing else calls: behind a proxy in the pod each request would count twice.
     """
     times = len(metrics.times)
     apps: dict[AppKey, int] = {}
-    called: set[AppKey] = set()
-    requests = metrics.get("http_in")
-    for labels, row in zip(requests.labels, requests.values, strict=True):
-        owner = owners.get(_container(labels))
-        if owner is not None:
-            apps.setdefault(owner.app, len(apps))
-            if labels["peer"] != "local" and owner.app not in called and np.nansum(row) > 0:
-                called.add(owner.app)
+    requests, seconds, buckets = (metrics.get(query) for query in ("http_in", "http_in_seconds", "http_in_buckets"))
+    if "http_in" in metrics.series:
+        for key in (*requests.keys, *buckets.keys):
+            apps.setdefault(key[0], len(apps))
+    called = {key[0] for key, row in zip(requests.keys, requests.values, strict=True) if key[1] != "local" and np.nansum(row) > 0}
 
     def group(wanted: Callable[[str], bool]) -> Callable[[Series], NDArray[np.intp]]:
-        def number(labels: dict[str, str]) -> int:
-            owner = owners.get(_container(labels))
-            peer = labels["peer"]
-            if owner is None or not wanted(peer) or (peer == "local" and owner.app in called):
-                return -1
-            return apps.get(owner.app, -1)
+        def number(app: AppKey, peer: str) -> int:
+            return -1 if not wanted(peer) or (peer == "local" and app in called) else apps.get(app, -1)
 
-        return lambda series: np.array([number(labels) for labels in series.labels], dtype=np.intp)
+        return lambda series: np.array([number(key[0], key[1]) for key in series.keys], dtype=np.intp)
 
     sides: list[list[Traffic]] = []
     for groups in (group(lambda peer: True), group(lambda peer: peer == "outside")):
         targets = [Traffic() for _ in apps]
-        _fill_requests(targets, requests, groups(requests))
-        seconds, buckets = metrics.get("http_in_seconds"), metrics.get("http_in_buckets")
-        _fill(targets, "seconds", seconds, groups(seconds))
+        _fill_seconds(targets, seconds, groups(seconds))
         _fill_buckets(targets, buckets, groups(buckets), times)
+        _fill_requests(targets, requests, groups(requests))
         for traffic in targets:
             traffic.timed = None if traffic.buckets is None else traffic.buckets[-1]
+            _no_others(traffic, requests.since)
         sides.append(targets)
     return {app: (sides[0][i], sides[1][i]) for app, i in apps.items()}
 
 
-def _numbers(keys: list[Hashable | None]) -> tuple[NDArray[np.intp], list[Any]]:
-    """Keys -> dense group numbers (-1 for None) and the key of each group."""
-    seen: dict[Hashable, int] = {}
-    numbers = [-1 if key is None else seen.setdefault(key, len(seen)) for key in keys]
-    return np.array(numbers, dtype=np.intp), list(seen)
-
-
 def _fill_requests(targets: list[Traffic], series: Series, groups: NDArray[np.intp]) -> None:
-    numbers, keys = _numbers(
-        [
-            None if group < 0 else (int(group), status_class(labels["status"]))
-            for labels, group in zip(series.labels, groups, strict=True)
-        ]
-    )
-    for (group, status), row in zip(keys, fold(series.values, numbers, len(keys)), strict=True):
+    seen: dict[tuple[int, str], int] = {}
+    numbers = [
+        -1 if group < 0 else seen.setdefault((int(group), str(key[2])), len(seen))
+        for key, group in zip(series.keys, groups, strict=True)
+    ]
+    folded = fold(series.values, np.array(numbers, dtype=np.intp), len(seen))
+    for (group, status), row in zip(seen, folded, strict=True):
         targets[group].requests[status] = row
 
 
-def _fill(targets: list[Traffic], name: str, series: Series, groups: NDArray[np.intp]) -> None:
+def _fill_seconds(targets: list[Traffic], series: Series, groups: NDArray[np.intp]) -> None:
     folded = fold(series.values, groups, len(targets))
     for group in np.unique(groups[groups >= 0]):
-        setattr(targets[group], name, folded[group])
+        targets[group].seconds = folded[group]
 
 
 def _fill_buckets(targets: list[Traffic], series: Series, groups: NDArray[np.intp], times: int) -> None:
     """Histograms. A bound that a source does not have (coroot-node-agent has 11) takes the value of the next lower one."""
     height = len(_LE)
-    bounds = np.array([_LE.get(_bound(labels["le"]), -1) for labels in series.labels], dtype=np.intp)
+    bounds = np.array([_LE.get(_bound(str(key[2])), -1) for key in series.keys], dtype=np.intp)
     wanted = (groups >= 0) & (bounds >= 0)
     used = np.unique(groups[wanted])
     dense = np.searchsorted(used, np.where(wanted, groups, used[0] if len(used) else 0))
     folded = fold(series.values, np.where(wanted, dense * height + bounds, -1), len(used) * height)
     folded = folded.reshape(len(used), height, times)
-    has = np.zeros((len(used), height), dtype=bool)
-    has[dense[wanted], bounds[wanted]] = True
-    for i, group in enumerate(used):
-        histogram = folded[i]
-        if not has[i].all():
-            _fill_down(histogram, has[i])
+    for histogram, group in zip(folded, used, strict=True):
+        _fill_down(histogram)
         targets[group].buckets = histogram
 
 
-def _fill_down(histogram: F64, has: NDArray[np.bool_]) -> None:
-    if not has[-1]:
-        return
+def _fill_down(histogram: F64) -> None:
+    """Where all timed requests are known, a bound without a value is as high as the next lower one."""
     below = np.where(np.isnan(histogram[-1]), np.nan, 0.0)
-    for row, known in enumerate(has):
-        if known:
-            below = histogram[row]
-        else:
-            histogram[row] = below
+    for row in histogram[:-1]:
+        gaps = np.isnan(row)
+        row[gaps] = below[gaps]
+        below = row
 
 
 def _bound(le: str) -> float:

@@ -115,7 +115,6 @@ class Connection:
     segments_sent: F64
     rtt: F64
     bytes_sent: F64
-    bytes_received: F64
 
 
 @dataclass(slots=True)

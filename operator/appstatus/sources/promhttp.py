@@ -6,7 +6,9 @@ none.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +25,10 @@ Answer: TypeAlias = list[dict[str, Any]]
 CONNECT_TIMEOUT = 3.0
 # A server that refuses more than this much data in one answer would take the operator's memory with it.
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+# An answer is read in parts of about this many bytes: as Python objects it is a dozen times as large.
+PART_BYTES = 1 << 20
+# Between two series of an answer. Within a string its quotes would be escaped.
+_BETWEEN = b'},{"metric":'
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +88,17 @@ class Connection:
     def close(self) -> None:
         self._connect.close()
 
-    def query_range(self, expr: str, start: float, end: float, step: float, timeout: float) -> Answer:
-        """The series of a range query; samples at ``start + i * step``. Raises QueryFailed."""
+    def query_range(self, expr: str, start: float, end: float, step: float, timeout: float) -> Iterator[Answer]:
+        """The series of a range query, in parts; samples at ``start + i * step``. Raises QueryFailed."""
         form = {"query": expr, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
         return self._ask("/api/v1/query_range", form, timeout, "matrix")
 
     def query(self, expr: str, at: float, timeout: float) -> Answer:
         """The series of an instant query. Raises QueryFailed."""
-        return self._ask("/api/v1/query", {"query": expr, "time": f"{at:.3f}"}, timeout, "vector")
+        parts = self._ask("/api/v1/query", {"query": expr, "time": f"{at:.3f}"}, timeout, "vector")
+        return [series for part in parts for series in part]
 
-    def _ask(self, path: str, form: dict[str, str], timeout: float, kind: str) -> Answer:
+    def _ask(self, path: str, form: dict[str, str], timeout: float, kind: str) -> Iterator[Answer]:
         deadline = time.monotonic() + timeout
         try:
             status, body = self._post(path, form, deadline)
@@ -114,7 +121,7 @@ class Connection:
     def _unreachable(self, reason: str) -> QueryFailed:
         return QueryFailed("unreachable", f"{self.endpoint.url}: {reason}")
 
-    def _post(self, path: str, form: dict[str, str], deadline: float) -> tuple[int, bytes]:
+    def _post(self, path: str, form: dict[str, str], deadline: float) -> tuple[int, bytearray]:
         # requests' time-out is per read: a server that drips one byte at a time is only stopped by looking at the clock.
         left = max(deadline - time.monotonic(), 0.1)
         with self._session.post(
@@ -125,23 +132,23 @@ class Connection:
             timeout=(min(CONNECT_TIMEOUT, left), left),
             stream=True,
         ) as response:
-            chunks: list[bytes] = []
-            size = 0
+            body = bytearray()
             for chunk in response.iter_content(1 << 18):
-                chunks.append(chunk)
-                size += len(chunk)
+                body += chunk
                 if time.monotonic() > deadline:
                     raise requests.exceptions.ReadTimeout("the answer took too long")
-                if size > MAX_ANSWER_BYTES:
+                if len(body) > MAX_ANSWER_BYTES:
                     raise QueryFailed("error", f"answer larger than {MAX_ANSWER_BYTES >> 20} MiB")
-            return response.status_code, b"".join(chunks)
+            return response.status_code, body
 
 
-def _result(status: int, body: bytes, kind: str) -> Answer:
+def _result(status: int, body: bytearray, kind: str) -> Iterator[Answer]:
+    """What surrounds the series is judged first, with the last part of them inside it."""
+    cuts = _cuts(body)
     try:
-        answer = orjson.loads(body)
+        answer = orjson.loads(body[: cuts[0]] + body[cuts[-1] :] if cuts else body)
     except orjson.JSONDecodeError as error:
-        raise QueryFailed("error", f"HTTP {status}, and the answer is not JSON: {body[:80]!r}") from error
+        raise QueryFailed("error", f"HTTP {status}, and the answer is not JSON: {bytes(body[:80])!r}") from error
     if not isinstance(answer, dict) or answer.get("status") != "success":
         text = str(answer.get("error", answer) if isinstance(answer, dict) else answer)[:300]
         wrong = isinstance(answer, dict) and answer.get("errorType") == "bad_data"
@@ -154,7 +161,24 @@ def _result(status: int, body: bytes, kind: str) -> Answer:
     data = answer.get("data") or {}
     if data.get("resultType") != kind:
         raise QueryFailed("rejected", f"the expression is a {data.get('resultType')}, not a set of series")
-    return data.get("result") or []
+    return _parts(body, cuts, data.get("result") or [])
+
+
+def _cuts(body: bytearray) -> list[int]:
+    """Where the parts of the list of series begin; nothing for a short answer."""
+    cuts = [body.find(b'{"metric":', 0, 4096)] if len(body) > PART_BYTES else []
+    while cuts and cuts[0] > 0 and (found := body.find(_BETWEEN, cuts[-1] + PART_BYTES)) > 0:
+        cuts.append(found + len("},"))
+    return cuts if len(cuts) > 1 else []
+
+
+def _parts(body: bytearray, cuts: list[int], last: Answer) -> Iterator[Answer]:
+    for begin, end in pairwise(cuts):
+        try:
+            yield orjson.loads(b"[" + body[begin : end - len(",")] + b"]")
+        except orjson.JSONDecodeError as error:
+            raise QueryFailed("error", f"the answer is not JSON: {error}") from error
+    yield last
 
 
 def _brief(error: Exception) -> str:

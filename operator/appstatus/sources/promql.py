@@ -134,7 +134,8 @@ class PromQL:
         def one(name: str, expr: str | None) -> F64 | None:
             if expr is None:
                 return None
-            answer = self._connection.query_range(expr, first * step, last * step, step, until - time.monotonic())
+            parts = self._connection.query_range(expr, first * step, last * step, step, until - time.monotonic())
+            answer = [series for part in parts for series in part]
             if len(answer) > 1:
                 labels = ", ".join(sorted({label for series in answer[:20] for label in series["metric"]}))
                 raise QueryFailed("many", f"{name} gives {len(answer)} series (by {labels}); it must give one: wrap it in sum(...)")

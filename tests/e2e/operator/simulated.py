@@ -12,11 +12,12 @@ from appstatus.config import Config
 from appstatus.engine import Engine
 from appstatus.kube import Kube
 from appstatus.metrics import OperatorMetrics
-from appstatus.model.queries import BY_ID
+from appstatus.model.queries import BY_ID, IDENTITY
 from appstatus.model.series import Metrics, Series
 from appstatus.model.world import BUCKETS
 from appstatus.slo.ledger import Ledger
 from appstatus.sources.kubernetes import Cache
+from appstatus.sources.prometheus import Identify
 from appstatus.sources.promql import Rates
 from appstatus.stores import Store, Stores
 from synthetic import MACHINE, NODE
@@ -50,17 +51,18 @@ class Script:
     silent: bool = False  # the users' own queries find nothing
     newest: float | None = None
 
-    def update(self, now: float) -> Metrics:
+    def update(self, now: float, identify: Identify) -> Metrics:
         end = int(now // STEP)
         times = np.arange(end - COLUMNS + 1, end + 1) * STEP
+        self.who = identify(Metrics(times, STEP, {}, {}, None))
         if self.down:
             return Metrics(times, STEP, {}, {"agent_sample_time": "connection refused"}, self.newest)
         self.newest = float(times[-1]) - 1.0
-        rows: dict[str, list[tuple[dict[str, str], np.ndarray]]] = {}
+        rows: dict[str, list[tuple[tuple[str, ...], np.ndarray]]] = {}
 
         def add(query: str, values: np.ndarray | float, **labels: str) -> None:
             row = np.full(COLUMNS, values) if isinstance(values, float) else values
-            rows.setdefault(query, []).append(({name: labels.get(name, "") for name in BY_ID[query].by}, row))
+            rows.setdefault(query, []).append((tuple(labels.get(name, "") for name in BY_ID[query].by), row))
 
         add("agent_sample_time", times - 1.0, machine_id=MACHINE)
         add("node_info", 1.0, machine_id=MACHINE, hostname=NODE)
@@ -96,9 +98,10 @@ class Script:
                 add("http_out", good, **client, status="2xx")
                 add("http_out", bad, **client, status="5xx")
                 add("tcp_connects", edge.rate, **client)
-        series = {
-            query: Series([labels for labels, _ in found], np.vstack([row for _, row in found])) for query, found in rows.items()
-        }
+        answers = {query: ([key for key, _ in found], np.vstack([row for _, row in found])) for query, found in rows.items()}
+        identity = {query: Series(*answers[query]) for query in IDENTITY if query in answers}
+        self.who = identify(Metrics(times, STEP, identity, {}, None))
+        series = {query: Series(*self.who.fold(BY_ID[query], [answer], COLUMNS)[:2]) for query, answer in answers.items()}
         return Metrics(times, STEP, series, {}, self.newest)
 
     def chunk(self, *_: Any) -> Metrics:

@@ -32,6 +32,7 @@ COUNTERS = {
 @pytest.mark.parametrize("query", SERIES)
 @pytest.mark.parametrize("phase", [1, 6, 14])
 def test_every_event_counts_once_in_its_step(query, phase, tmp_path):
+    sparse = BY_ID[query].expr.endswith("> 0")  # its zeros are left out
     query_labels = SERIES[query].partition("{")[2][:-1]
     labels = dict(pair.replace('"', "").split("=") for pair in query_labels.split(","))
     shown = "{" + ", ".join(f'{name}="{labels[name]}"' for name in sorted(BY_ID[query].by)) + "}"
@@ -45,7 +46,7 @@ def test_every_event_counts_once_in_its_step(query, phase, tmp_path):
                     "expr": f"round({STEP} * ({_expr(BY_ID[query], STEP)}), 0.001)",
                     # The sample of a step is older than the moment of the evaluation by the scrape's phase.
                     "eval_time": f"{i * STEP + phase}s",
-                    "exp_samples": [{"labels": shown, "value": expected[i]}],
+                    "exp_samples": [{"labels": shown, "value": expected[i]}] if expected[i] or not sparse else [],
                 }
                 for i in range(1, len(samples))
             ]

@@ -13,6 +13,7 @@ from appstatus.incidents.machine import step
 from appstatus.incidents.observe import observe
 from appstatus.model.build import build
 from appstatus.model.facts import ContainerFact, Facts, NodeFact, PodFact, WorkloadFact
+from appstatus.model.who import Who
 from appstatus.slo.status import SLOStatus
 from appstatus.sources.promhttp import Endpoint
 from appstatus.stores import Store
@@ -146,9 +147,10 @@ def evaluate(store: Store, objectives: list[Objective], now: float) -> dict[str,
     give_up = time.monotonic() + 120
     begun = False
     while not begun or store.backfill.busy:
-        world = build(known, store.prometheus.at(now), None, now)
+        metrics = store.prometheus.at(now, lambda identity: Who(known, identity))
+        world = build(store.prometheus.who, metrics, now)
         assert not world.missing, world.missing
-        store.enter(world, objectives, lambda metrics: build(known, metrics, None, now))
+        store.enter(world, objectives)
         begun = begun or store.backfill.busy
         assert time.monotonic() < give_up, "the past was not read back within 120 s"
         time.sleep(0.05)

@@ -60,7 +60,6 @@ def recorded(folder: Path) -> World:
                 "segments_sent",
                 "rtt",
                 "bytes_sent",
-                "bytes_received",
             ):
                 setattr(edge, name, unknown)
             edges.append(edge)

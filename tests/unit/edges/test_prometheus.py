@@ -8,12 +8,18 @@ from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
+from appstatus.model.facts import Facts
 from appstatus.model.queries import Query
+from appstatus.model.who import Who
 from appstatus.sources.prometheus import OVERLAP, Prometheus
 from appstatus.sources.promhttp import Connection, Endpoint, QueryFailed
 
 TABLE = (Query("up", "up", ("pod",), "x"), Query("agent_sample_time", "stamp", ("machine_id",), "x"))
 STEP = 10.0
+
+
+def nobody(known):
+    return Who(Facts(), known)
 
 
 class Script:
@@ -73,7 +79,7 @@ def prometheus(script):
 
 
 def test_the_first_update_fills_the_window(script, prometheus):
-    metrics = prometheus.update(10_000.0)
+    metrics = prometheus.update(10_000.0, nobody)
     assert prometheus.filled and not metrics.failed
     assert metrics.times[0] == 10_000 - 590 and metrics.times[-1] == 10_000
     np.testing.assert_array_equal(metrics.get("up").values[0], metrics.times)
@@ -81,21 +87,21 @@ def test_the_first_update_fills_the_window(script, prometheus):
 
 
 def test_later_updates_ask_only_for_what_is_new_and_the_overlap(script, prometheus):
-    prometheus.update(10_000.0)
+    prometheus.update(10_000.0, nobody)
     script.asked.clear()
-    metrics = prometheus.update(10_010.0)
+    metrics = prometheus.update(10_010.0, nobody)
     assert {float(form["start"]) for form in script.asked} == {10_010 - OVERLAP * STEP}
     assert len(script.asked) == len(TABLE)
     np.testing.assert_array_equal(metrics.get("up").values[0], metrics.times)
 
 
 def test_after_an_outage_the_gap_is_asked_for_again(script, prometheus):
-    prometheus.update(10_000.0)
+    prometheus.update(10_000.0, nobody)
     script.answer = lambda form: (503, {"status": "error", "errorType": "unavailable", "error": "starting"})
     for now in range(10_010, 10_300, 10):
-        assert set(prometheus.update(float(now)).failed) == {"up", "agent_sample_time"}
+        assert set(prometheus.update(float(now), nobody).failed) == {"up", "agent_sample_time"}
     script.answer = lambda form: (200, matrix(form))
-    metrics = prometheus.update(10_300.0)
+    metrics = prometheus.update(10_300.0, nobody)
     np.testing.assert_array_equal(metrics.get("up").values[0], metrics.times)
 
 
@@ -110,7 +116,7 @@ def test_after_an_outage_the_gap_is_asked_for_again(script, prometheus):
 )
 def test_a_failed_query_is_named_with_its_reason_and_the_others_go_on(script, prometheus, answer, reason):
     script.answer = lambda form: answer if form["query"] == "up" else (200, matrix(form))
-    metrics = prometheus.update(10_000.0)
+    metrics = prometheus.update(10_000.0, nobody)
     assert list(metrics.failed) == ["up"] and reason in metrics.failed["up"]
     assert metrics.get("up").values.shape == (0, len(metrics.times))
     assert metrics.newest is not None
@@ -119,19 +125,19 @@ def test_a_failed_query_is_named_with_its_reason_and_the_others_go_on(script, pr
 @pytest.mark.parametrize("more", [{"warnings": ["store 2 of 3 did not answer"]}, {"isPartial": True}])
 def test_a_partial_answer_counts_as_none(script, prometheus, more):
     script.answer = lambda form: (200, matrix(form, **more))
-    metrics = prometheus.update(10_000.0)
+    metrics = prometheus.update(10_000.0, nobody)
     assert set(metrics.failed) == {"up", "agent_sample_time"} and "partial" in metrics.failed["up"]
 
 
 def test_hints_about_promql_are_no_partial_answer(script, prometheus):
     script.answer = lambda form: (200, matrix(form, warnings=["PromQL info: metric might not be a counter"], infos=["x"]))
-    assert not prometheus.update(10_000.0).failed
+    assert not prometheus.update(10_000.0, nobody).failed
 
 
 def test_nobody_listens(script):
     script.close()
     prometheus = Prometheus(Endpoint(script.url), STEP, table=TABLE, window=600, deadline=5.0)
-    metrics = prometheus.update(10_000.0)
+    metrics = prometheus.update(10_000.0, nobody)
     assert set(metrics.failed) == {"up", "agent_sample_time"} and "refused" in metrics.failed["up"]
     prometheus.close()
 
@@ -141,11 +147,54 @@ def test_a_server_that_never_answers_costs_no_more_than_the_deadline(script):
     script.answer = lambda form: (release.wait(20), (200, matrix(form)))[1]
     prometheus = Prometheus(Endpoint(script.url), STEP, table=TABLE, window=600, deadline=0.5)
     begin = time.monotonic()
-    metrics = prometheus.update(10_000.0)
+    metrics = prometheus.update(10_000.0, nobody)
     assert time.monotonic() - begin < 5
     assert set(metrics.failed) == {"up", "agent_sample_time"}
     release.set()
     prometheus.close()
+
+
+IDENTIFIED = (Query("listen", "listen", ("machine_id", "container_id", "listen_addr"), "x"), *TABLE)
+
+
+def test_nothing_is_read_before_it_is_known_who_is_who(script):
+    prometheus = Prometheus(Endpoint(script.url), STEP, table=IDENTIFIED, window=600, deadline=5.0)
+    script.answer = lambda form: (503, {}) if form["query"] == "listen" else (200, matrix(form))
+    failed = prometheus.update(10_000.0, nobody).failed
+    assert set(failed) == {"listen", "up"} and "query listen failed" in failed["up"]
+    script.answer = lambda form: (200, matrix(form))
+    assert not prometheus.update(10_010.0, nobody).failed
+    script.answer = lambda form: (503, {}) if form["query"] == "listen" else (200, matrix(form))
+    metrics = prometheus.update(10_020.0, nobody)
+    assert list(metrics.failed) == ["listen"], "what it said before will do"
+    np.testing.assert_array_equal(metrics.get("up").values[0], metrics.times)
+    prometheus.close()
+
+
+def test_a_series_says_from_when_on_it_has_been_asked_for(script, monkeypatch):
+    monkeypatch.setattr("appstatus.sources.prometheus.POINTS", 10)
+    prometheus = Prometheus(Endpoint(script.url), STEP, table=TABLE, window=600, deadline=5.0)
+    script.answer = lambda form: (503, {}) if float(form["start"]) < 9_900 else (200, matrix(form))
+    series = prometheus.update(10_000.0, nobody).get("up")
+    assert np.isnan(series.values[0, : series.since]).all() and np.isfinite(series.values[0, series.since :]).all()
+    assert 0 < series.since < 60
+    prometheus.close()
+
+
+@pytest.mark.parametrize("warned", [False, True])
+def test_a_long_answer_is_read_in_parts_and_judged_as_a_whole(script, monkeypatch, warned):
+    monkeypatch.setattr("appstatus.sources.promhttp.PART_BYTES", 300)
+    names = [{"pod": f'}},{{"metric":{{{i}'} for i in range(40)]
+    more = {"warnings": ["half of it"]} if warned else {}
+    script.answer = lambda form: (200, json.dumps(matrix(form, names, **more), separators=(",", ":")).encode())
+    connection = Connection(Endpoint(script.url))
+    if warned:
+        with pytest.raises(QueryFailed, match="half of it"):
+            connection.query_range("up", 0, 10, 10, 5.0)
+        return
+    parts = list(connection.query_range("up", 0, 10, 10, 5.0))
+    assert len(parts) > 5
+    assert [series["metric"] for part in parts for series in part] == names
 
 
 def test_credentials_and_headers_are_sent(script):
@@ -173,14 +222,14 @@ def test_a_rejected_query_is_told_from_a_broken_server(script):
 def test_the_window_goes_into_the_query_as_a_duration_and_as_a_number(script):
     table = (Query("errors", "delta(x[$RANGE]) / $SECONDS", ("pod",), "x"),)
     prometheus = Prometheus(Endpoint(script.url), STEP, table=table, window=600, deadline=5.0)
-    prometheus.update(6000.0)
+    prometheus.update(6000.0, nobody)
     prometheus.close()
     assert {form["query"] for form in script.asked} == {"delta(x[20s]) / 20"}
 
 
 def test_other_credentials_are_used_from_the_next_query_on(script, prometheus):
-    prometheus.update(6000.0)
+    prometheus.update(6000.0, nobody)
     prometheus.connection.use(Endpoint(script.url, bearer="new"))
-    found = prometheus.update(6000.0 + STEP)
+    found = prometheus.update(6000.0 + STEP, nobody)
     assert script.headers["Authorization"] == "Bearer new" and not found.failed
     assert np.isfinite(found.series["up"].values[0, 0]), "what was read before stays"

@@ -108,7 +108,7 @@ def healthy() -> World:
     calls = connection(
         CART, key("redis"), traffic({"2xx": series(10.0), "5xx": series(0.0)}, mean=series(0.01)),
         connects=series(1.0), failed_connects=series(0.0), connect_time=series(0.001), active=series(3.0),
-        retransmits=series(0.0), segments_sent=series(20.0), rtt=series(0.0005), bytes_sent=series(1e4), bytes_received=series(1e4),
+        retransmits=series(0.0), segments_sent=series(20.0), rtt=series(0.0005), bytes_sent=series(1e4),
     )  # fmt: skip
     return world([application(CART, [instance("cart-a", containers=[made])]), application(key("redis"))], [calls])
 

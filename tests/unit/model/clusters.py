@@ -1,12 +1,17 @@
 """Small clusters for tests of the model: what the API server says, and what Prometheus answers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from appstatus.api.names import AppKey, ObjectRef
+from appstatus.api.scope import Scope
+from appstatus.model.build import build
 from appstatus.model.facts import ContainerFact, Facts, NodeFact, PodFact, ServiceFact, WorkloadFact
 from appstatus.model.queries import BY_ID
 from appstatus.model.series import Metrics, Series
+from appstatus.model.who import Who
+from appstatus.model.world import World
 
 T = 8
 STEP = 15.0
@@ -65,13 +70,23 @@ def k8s(pod_name: str, container: str = "main", namespace: str = "shop", machine
 
 
 def metrics(answers: Mapping[str, Rows], failed: Mapping[str, str] | None = None, times: int = T) -> Metrics:
-    """``answers``: query id -> [(labels, value or T values)]. Labels that are not given are empty."""
+    """``answers``: query id -> [(labels, value or T values)] as Prometheus gives them. Labels that are not given are empty."""
     series = {}
     for query, rows in answers.items():
         for labels, _ in rows:
             assert set(labels) <= set(BY_ID[query].by), (query, labels)
         values = np.array([np.broadcast_to(np.asarray(v, dtype=float), times) for _, v in rows]).reshape(-1, times)
-        full = [{label: labels.get(label, "") for label in BY_ID[query].by} for labels, _ in rows]
-        series[query] = Series(full, values)
+        keys = [tuple(labels.get(label, "") for label in BY_ID[query].by) for labels, _ in rows]
+        series[query] = Series(keys, values)
     grid = NOW - STEP * np.arange(times - 1, -1, -1.0)
     return Metrics(grid, STEP, series, dict(failed or {}), NOW)
+
+
+def built(known: Facts, answers: Metrics, grouping: Scope | None = None) -> World:
+    """The world, with the answers folded as ``sources.prometheus`` does it."""
+    who = Who(known, answers, grouping)
+    folded = {}
+    for query, series in answers.series.items():
+        keys, values, _ = who.fold(BY_ID[query], [(series.keys, series.values)], len(answers.times))
+        folded[query] = Series(keys, values)
+    return build(who, replace(answers, series=folded), NOW)

@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from appstatus.api.names import EXTERNAL, AppKey
 from appstatus.model.build import build
 from appstatus.model.facts import ContainerFact, Facts
-from appstatus.model.queries import BACKFILL, QUERIES, window
+from appstatus.model.queries import BACKFILL, BY_ID, QUERIES, window
+from appstatus.model.series import Series
+from appstatus.model.who import Who
 from appstatus.model.world import BUCKETS, World
-from clusters import MACHINE, NOW, Rows, T, deployment, facts, k8s, metrics, node, pod, service
+from clusters import MACHINE, NOW, Rows, T, built, deployment, facts, k8s, metrics, node, pod, service
 
 N = np.nan
 CART, REDIS = deployment("cart"), deployment("redis", kind="StatefulSet")
@@ -16,7 +20,7 @@ TO_REDIS = {"destination": "10.96.0.2:6379", "actual_destination": "10.1.0.2:637
 
 
 def made(known: Facts = ALL, failed: dict[str, str] | None = None, **answers: Rows) -> World:
-    return build(known, metrics(answers, failed), None, NOW)
+    return built(known, metrics(answers, failed))
 
 
 def test_an_application_without_any_metric_is_there() -> None:
@@ -29,7 +33,7 @@ def test_an_application_without_any_metric_is_there() -> None:
 
 
 def test_an_empty_cluster_without_metrics_is_an_empty_world() -> None:
-    world = build(Facts(), metrics({}), None, NOW)
+    world = built(Facts(), metrics({}))
     assert (world.applications, world.connections, world.nodes) == ({}, [], {})
 
 
@@ -244,10 +248,53 @@ def test_a_bound_that_the_agent_does_not_have_takes_the_next_lower_one() -> None
     assert at == [0.0, 2.0, 2.0, 2.0, 6.0, 6.0, 6.0]
 
 
+def test_zeros_that_are_not_answered_are_zero_where_the_histogram_is_known() -> None:
+    known = [N, 5.0, 5.0, 0.0, N, N, 0.0, 0.0]
+    world = made(
+        http_in=answers(("cluster", "2xx", [N, 5.0, 5.0, N, N, N, N, N]), ("cluster", "5xx", [N, 1.0, N, N, N, N, N, N])),  # type: ignore[arg-type]
+        http_in_buckets=histogram({"+Inf": known}),  # type: ignore[dict-item]
+        http_out=[(k8s(CART_A.name) | TO_REDIS | {"status": "overdue"}, [N, N, 3.0, N, N, N, N, N])],
+        http_out_timed=[(k8s(CART_A.name) | TO_REDIS, known)],
+    )
+    served, [connection] = world.applications[CART.key].served, world.connections
+    np.testing.assert_array_equal(served.requests["2xx"], [N, 5, 5, 0, N, N, 0, 0])
+    np.testing.assert_array_equal(served.requests["5xx"], [N, 1, 0, 0, N, N, 0, 0])
+    np.testing.assert_array_equal(connection.traffic.requests["overdue"], [N, 0, 3, 0, N, N, 0, 0])
+
+
+def test_an_application_that_nobody_asks_has_answered_none_not_an_unknown_number() -> None:
+    world = made(http_in=[], http_in_buckets=histogram({"+Inf": 0.0}))
+    assert world.applications[CART.key].served.total(T) == pytest.approx(0.0)
+    unread = made(http_in_buckets=histogram({"+Inf": 0.0}))
+    assert np.isnan(unread.applications[CART.key].served.total(T)).all(), "the query was not answered"
+
+
+def test_where_a_query_has_not_been_asked_yet_absence_says_nothing() -> None:
+    who = Who(ALL, metrics({}))
+    requests, timed = np.full((1, T), N), np.zeros((1, T))
+    requests[0, -1] = 2.0
+    edge = (CART.key, REDIS.key)
+    series = {"http_out": Series([(*edge, "2xx")], requests, since=5), "http_out_timed": Series([edge], timed)}
+    [connection] = build(who, replace(metrics({}), series=series), NOW).connections
+    np.testing.assert_array_equal(connection.traffic.requests["2xx"], [N, N, N, N, N, 0, 0, 2])
+
+
+def test_an_answer_in_parts_is_one_sum_by_connection() -> None:
+    who, query = Who(ALL, metrics({})), BY_ID["http_out"]
+    labels = [k8s(pod.name) | TO_REDIS | {"status": status} for pod, status in ((CART_A, "200"), (CART_B, "204"), (CART_B, "500"))]
+    keys = [tuple(each[label] for label in query.by) for each in labels]
+    block = np.array([[1.0, N], [2.0, N], [4.0, 8.0]])
+    rows, values, count = who.fold(query, [(keys[:1], block[:1]), (keys[1:], block[1:])], 2)
+    edge = (CART.key, REDIS.key)
+    assert (rows, count) == ([(*edge, "2xx"), (*edge, "5xx")], 3)
+    np.testing.assert_array_equal(values, [[3.0, N], [4.0, 8.0]])
+    assert who.fold(query, [], 2)[0] == []
+
+
 def test_the_table_of_queries_is_within_its_limits() -> None:
     assert len(QUERIES) <= 60
     assert len({q.id for q in QUERIES}) == len(QUERIES)
-    assert {q.id for q in BACKFILL} == {"http_in", "http_in_buckets", "http_out", "http_out_buckets", "tcp_failed_connects"}
+    assert {q.id for q in BACKFILL} == {"http_in", "http_in_buckets", "http_out", "http_out_timed", "tcp_failed_connects"}
 
 
 @pytest.mark.parametrize(("step", "expected"), [(15.0, 30.0), (60.0, 120.0), (300.0, 300.0), (3600.0, 3600.0)])

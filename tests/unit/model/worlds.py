@@ -88,10 +88,7 @@ def traffic(statuses: Mapping[str, F64], mean: F64 | float | None = None, bucket
 
 
 def connection(client: AppKey, upstream: AppKey, requests: Traffic | None = None, **arrays: F64) -> Connection:
-    names = (
-        "connects", "failed_connects", "connect_time", "active", "retransmits", "segments_sent", "rtt",
-        "bytes_sent", "bytes_received",
-    )  # fmt: skip
+    names = ("connects", "failed_connects", "connect_time", "active", "retransmits", "segments_sent", "rtt", "bytes_sent")
     unknown = np.full(T, np.nan)
     return Connection(client, upstream, requests or Traffic(), **{name: arrays.get(name, unknown) for name in names})
 

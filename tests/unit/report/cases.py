@@ -115,6 +115,6 @@ def application(upstreams: int = 1, rate: float = 50.0) -> Application:
             {"2xx": np.full(40, rate), "5xx": np.full(40, rate / 100)}, None, np.full(40, rate * 0.31), np.full(40, rate)
         )
         app.upstreams.append(
-            Connection(CHECKOUT, upstream, traffic, unknown, np.zeros(40), *[unknown] * 7)
+            Connection(CHECKOUT, upstream, traffic, unknown, np.zeros(40), *[unknown] * 6)
         )
     return app

@@ -50,7 +50,6 @@ def connection(times: int, **changes) -> Connection:
             "segments_sent",
             "rtt",
             "bytes_sent",
-            "bytes_received",
         )
     }
     return Connection(**({"client": FRONTEND, "upstream": CART, "traffic": Traffic()} | unknown | changes))
