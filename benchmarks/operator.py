@@ -5,8 +5,8 @@ The operator is the real process, its API server a real etcd and kube-apiserver 
 Prometheus that scrapes an exposition like that of the node agents, one target for each node. What the pods do is invented; nothing
 runs in them. With `--past` Prometheus begins with so many hours of the same, churn included, as after running for that long.
 
-Prints each cycle, and the medians of the later half: CPU seconds of the operator's process, resident memory, queries, samples
-that Prometheus loaded for them, statuses written, and the time of each stage.
+Prints each cycle, and the medians of the later half: CPU seconds of the operator's process, resident memory, queries, KiB of
+answers (compressed), statuses written, and the time of each stage.
 
     benchmarks/operator.py --applications 15 --pods 50 --nodes 1 --churn 4 --past 2
     benchmarks/operator.py --applications 500 --pods 5000 --nodes 100 --step 60 --cycles 10
@@ -48,7 +48,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 STAGE = re.compile(r"(\w+) (\d+) ms(?: \((\d+) CPU\))?")
 ASKED = {
     "queries": 'prometheus_http_request_duration_seconds_count{handler="/api/v1/query_range"}',
-    "samples": "prometheus_engine_query_samples_total",
+    "answer_bytes": 'prometheus_http_response_size_bytes_sum{handler="/api/v1/query_range"}',
 }
 SHOWN = (
     ("cpu_seconds", "CPU s", 2),
@@ -56,7 +56,7 @@ SHOWN = (
     ("resident_mib", "RSS MiB", 0),
     ("peak_mib", "peak MiB", 0),
     ("queries", "queries", 0),
-    ("samples", "samples", 0),
+    ("answer_kib", "answers KiB", 0),
     ("written", "written", 0),
 )
 
@@ -73,7 +73,7 @@ def memory_mib(pid: int) -> tuple[float, float]:
 
 
 def asked(url: str) -> dict[str, float]:
-    """Range queries that Prometheus has answered so far, and the samples that it has loaded for all of its queries."""
+    """Range queries that Prometheus has answered so far, and their bytes on the wire (compressed)."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     return {
@@ -116,7 +116,7 @@ class Watched:
         self._before = now
         resident, peak = memory_mib(self.replica.process.pid)
         stages = {name: {"wall_ms": int(wall), "cpu_ms": int(cpu) if cpu else None} for name, wall, cpu in STAGE.findall(sentence)}
-        row |= {"resident_mib": resident, "peak_mib": peak, "stages": stages}
+        row |= {"resident_mib": resident, "peak_mib": peak, "answer_kib": row.pop("answer_bytes") / 1024, "stages": stages}
         row["wall_seconds"] = sum(stage["wall_ms"] for stage in stages.values()) / 1000
         return row | {"sentence": sentence}
 

@@ -30,8 +30,9 @@ OVERLAP = 3
 # Most samples in one answer, about: bounds time and memory while the past is filled. Many series are asked for in short pieces.
 POINTS = 60_000
 CONCURRENCY = 4
-# Of series, before the first answer: then few columns are asked for.
-UNKNOWN_WIDTH = POINTS // (OVERLAP + 1)
+# Columns asked for at once: at first, while nobody knows how many series there are, and at most. A short answer may have cost the
+# server much: it reads the zeros that are left out too.
+FEW, MOST = OVERLAP + 1, 32
 FRESHNESS = "agent_sample_time"
 
 # Tells who is who from the answers to ``queries.IDENTITY``.
@@ -40,21 +41,17 @@ Identify = Callable[[Metrics], Who]
 
 @dataclass(slots=True)
 class _Track:
-    """One query of the table: its ring, the columns it has been asked for without a gap, and about how many series it has."""
+    """One query of the table: its ring, the columns it has been asked for without a gap, and how many may be asked for at once."""
 
     query: queries.Query
     ring: Ring
     have_from: int = sys.maxsize
     have_to: int = -1
-    width: int = UNKNOWN_WIDTH
+    piece: int = FEW
 
-    @property
-    def piece(self) -> int:
-        return _piece(self.width)
-
-    def take(self, keys: list[Key], block: F64, width: int, first: int, last: int) -> None:
+    def take(self, keys: list[Key], block: F64, count: int, first: int, last: int) -> None:
         self.ring.merge(keys, block, first)
-        self.width = _width(self.width, width)
+        self.piece = _larger(self.piece, count)
         if self.have_to < first - 1 or self.have_to < 0:
             self.have_from = first
         self.have_from = min(self.have_from, first)
@@ -130,12 +127,12 @@ class Prometheus:
         until = time.monotonic() + timeout
         for query in table:
             ring = Ring(last - first + 1, last)
-            begin, width = first, UNKNOWN_WIDTH
+            begin, piece = first, FEW
             while begin <= last:
-                stop = min(begin + _piece(width) - 1, last)
+                stop = min(begin + piece - 1, last)
                 keys, block, count = self._ask(who, query, begin, stop, step, until - time.monotonic())
                 ring.merge(keys, block, begin)
-                begin, width = stop + 1, _width(width, count)
+                begin, piece = stop + 1, _larger(piece, count)
             series[query.id] = Series(ring.keys(), ring.values())
         return Metrics(_grid(first, last, step), step, series, {}, None)
 
@@ -186,6 +183,8 @@ class Prometheus:
             answer = futures.pop(qid).result()
             if isinstance(answer, str):
                 failed[qid] = answer
+                if last - first + 1 > 2 * FEW:  # not the few of every cycle: it may have been too much
+                    track.piece = max((last - first + 1) // 4, FEW)
             else:
                 track.take(*answer, first, last)
         return failed
@@ -212,15 +211,9 @@ class Prometheus:
         return Metrics(_grid(start, end, self.step), self.step, series, failed, newest)
 
 
-def _piece(width: int) -> int:
-    """Columns to ask for at once, of so many series."""
-    return max(POINTS // max(width, 1), OVERLAP + 1)
-
-
-def _width(before: int, count: int) -> int:
-    """About how many series there are, after an answer with ``count``: pieces grow fourfold at most, since there may have been more
-    in the past."""
-    return max(count, before // 4)
+def _larger(piece: int, count: int) -> int:
+    """Columns to ask for at once after an answer of so many series: there may have been more of them in the past."""
+    return max(min(4 * piece, POINTS // max(count, 1), MOST), FEW)
 
 
 def _grid(first: int, last: int, step: float) -> F64:

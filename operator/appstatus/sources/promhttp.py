@@ -26,7 +26,7 @@ CONNECT_TIMEOUT = 3.0
 # A server that refuses more than this much data in one answer would take the operator's memory with it.
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 # An answer is read in parts of about this many bytes: as Python objects it is a dozen times as large.
-PART_BYTES = 1 << 20
+PART_BYTES = 1 << 18
 # Between two series of an answer. Within a string its quotes would be escaped.
 _BETWEEN = b'},{"metric":'
 
