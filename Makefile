@@ -72,3 +72,7 @@ soak: venv ## hours of healthy load, churn and repeated faults; appends to a res
 .PHONY: bench
 bench: venv ## the node agent's benchmark: cost, loss and latency with and without it
 	$(VENV)/bin/python benchmarks/agent.py
+
+.PHONY: bench-operator
+bench-operator: venv ## the operator's benchmark: what a cycle costs on one node with 50 pods that come and go; 15 min
+	$(VENV)/bin/python benchmarks/operator.py --applications 15 --pods 50 --nodes 1 --churn 4 --past 2 --cycles 40
