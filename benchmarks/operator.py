@@ -27,7 +27,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import statistics
 import subprocess
 import tempfile
@@ -140,7 +139,6 @@ def measure(options: argparse.Namespace, api: ApiServer, work: Path) -> dict:
         objects.project(kube, prometheus.url, f"{options.step:g}s")
         replica.start()
         rows = run(options, cluster, kube, Watched(replica, prometheus))
-        shutil.copy(replica.log, work.parent / "appstatus-bench-operator.log")
     finally:
         if replica.alive:
             replica.stop()
