@@ -139,7 +139,8 @@ QUERIES: tuple[Query, ...] = (
         _sparse(
             Query(
                 "tcp_retransmits",
-                f"max by ({', '.join(EDGE)}) (rate({_RETRANSMITS}[$RANGE]) - rate({_SPURIOUS}[$RANGE]) or rate({_RETRANSMITS}[$RANGE]))",
+                f"max by ({', '.join(EDGE)}) "
+                f"(rate({_RETRANSMITS}[$RANGE]) - rate({_SPURIOUS}[$RANGE]) or rate({_RETRANSMITS}[$RANGE]))",
                 EDGE,
                 "Connection.retransmits",
             )
