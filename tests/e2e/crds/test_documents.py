@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -94,8 +94,9 @@ def application() -> Application:
         key=APP, ref=REF, labels={}, annotations={}, category="application", created=NOW - 1e6, desired=3, available=2,
         rollout_in_progress=False, changes=(),
     )  # fmt: skip
+    figures = [field.name for field in fields(Connection)][3:]
     for upstream in (POSTGRES, OUTSIDE):
-        app.upstreams.append(Connection(APP, upstream, traffic, *(times for _ in range(9))))
+        app.upstreams.append(Connection(APP, upstream, traffic, **dict.fromkeys(figures, times)))
     return app
 
 
