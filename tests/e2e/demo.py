@@ -103,7 +103,7 @@ def health_line(kube: Cluster) -> str:
 
 
 def first(kube: Cluster, kind: str, since: float, reason: str = "") -> dict | None:
-    found = [e for e in kube.events(SHOP, since) if e["type"] == kind and reason in ("", e["reason"])]
+    found = [e for e in kube.events(since) if e["type"] == kind and reason in ("", e["reason"])]
     return found[0] if found else None
 
 

@@ -36,6 +36,11 @@ class Lane:
     arguments: list[str]
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def code(self) -> int | None:
+        return self.process.returncode if self.process is not None else None
 
     @property
     def log(self) -> Path:
@@ -45,15 +50,31 @@ class Lane:
         command = [sys.executable, "-m", "pytest", "-v", "--durations=10", *self.arguments]
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
+            # A session of its own: the terminal's Ctrl-C reaches this process only, which passes it on once.
             self.process = subprocess.Popen(
-                ["nice", "-n", str(self.niceness), *command], stdout=log, stderr=subprocess.STDOUT, cwd=ROOT
+                ["nice", "-n", str(self.niceness), *command],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                start_new_session=True,
             )
 
     def ended(self) -> bool:
-        if self.seconds or self.process.poll() is None:
+        if self.seconds or self.process is None or self.process.poll() is None:
             return False
         self.seconds = time.monotonic() - self.began
         return True
+
+    def end(self) -> None:
+        """Lets the tests tidy up; what does not end by itself is ended with all that it started."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def progress(self) -> str:
         return f"{self.name} {len(ENDED.findall(self.log.read_text(errors='replace')))} tests"
@@ -70,22 +91,19 @@ def main() -> int:
             lane.start()
         while any(not lane.seconds for lane in lanes):
             for lane in [lane for lane in lanes if lane.ended()]:
-                print(f"\n===== lane {lane.name}: exit {lane.process.returncode} after {lane.seconds:.0f} s =====", flush=True)
+                print(f"\n===== lane {lane.name}: exit {lane.code} after {lane.seconds:.0f} s =====", flush=True)
                 print(lane.log.read_text(errors="replace"), flush=True)
             if time.monotonic() - told >= TELL_SECONDS:
                 told = time.monotonic()
                 print(f"{told - began:.0f} s: " + ", ".join(lane.progress() for lane in lanes if not lane.seconds), flush=True)
             time.sleep(0.5)
     except KeyboardInterrupt:
-        # They have the terminal's signal already; another one is for who sent it to this process alone.
         for lane in lanes:
-            lane.process.send_signal(signal.SIGINT)
-        for lane in lanes:
-            lane.process.wait(60)
+            lane.end()
         return 130
     for lane in lanes:
-        print(f"lane {lane.name}: {'passed' if lane.process.returncode == 0 else 'FAILED'} in {lane.seconds:.0f} s")
-    return int(any(lane.process.returncode for lane in lanes))
+        print(f"lane {lane.name}: {'FAILED' if lane.code else 'passed'} in {lane.seconds:.0f} s")
+    return int(any(lane.code for lane in lanes))
 
 
 if __name__ == "__main__":

@@ -74,14 +74,24 @@ class Cluster:
         self.helm("uninstall", RELEASE, "-n", NAMESPACE, "--ignore-not-found", "--wait", "--timeout", "180s")
         self.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
 
+    def slo_states(self, namespace: str) -> set[str]:
+        """States of all SLOs of a namespace's applications, the defaults included; empty before anything is judged."""
+        items = self.get("appstatus", "-n", namespace)["items"]
+        return {slo["state"] for item in items for slo in item.get("status", {}).get("slos", ())}
+
+    def leads(self) -> bool:
+        """Somebody holds the operator's Lease, and renewed it lately."""
+        renewed = self.get("lease", "appstatus-operator", "-n", NAMESPACE)["spec"].get("renewTime")
+        return bool(renewed) and time.time() - datetime.fromisoformat(renewed).timestamp() < 60
+
     def health(self, namespace: str) -> dict[str, str]:
         """Health by AppStatus name."""
         items = self.get("appstatus", "-n", namespace)["items"]
         return {item["metadata"]["name"]: item.get("status", {}).get("health", "") for item in items}
 
-    def events(self, namespace: str, since: float = 0.0) -> list[dict[str, Any]]:
-        """Events that appstatus posted at or after `since` (unix seconds), oldest first."""
-        items = self.get("events", "-n", namespace)["items"]
+    def events(self, since: float = 0.0) -> list[dict[str, Any]]:
+        """Events that appstatus posted at or after `since` (unix seconds), oldest first, wherever: a Project's are in `default`."""
+        items = self.get("events", "-A")["items"]
         ours = [item for item in items if item.get("reportingComponent") == "appstatus" and posted(item) >= since]
         return sorted(ours, key=posted)
 

@@ -108,7 +108,7 @@ class Scenario:
         """Waits up to `bound` seconds for the Warning Event, on the workload `opener` if that is given. Raises TimeoutError."""
 
         def opening() -> dict[str, Any] | None:
-            found = [e for e in self.kube.events(SHOP, self.started) if e["reason"] in OPENING]
+            found = [e for e in self.kube.events(self.started) if e["reason"] in OPENING]
             return next((e for e in found if opener in ("", e["involvedObject"]["name"])), None)
 
         event = wait(f"an opening Event for {self.fault}", opening, bound)
@@ -151,7 +151,7 @@ class Scenario:
         undone = self.undone
         event = wait(
             f"the recovery Event of {self.fault}",
-            lambda: next((e for e in self.kube.events(SHOP, undone) if e["reason"] == "SLORecovered"), None),
+            lambda: next((e for e in self.kube.events(undone) if e["reason"] == "SLORecovered"), None),
             bound,
         )
         self.outcome.recovered_after = posted(event) - undone
@@ -160,7 +160,5 @@ class Scenario:
 
     def collect(self) -> list[tuple[str, str, str]]:
         """All Events since the injection."""
-        self.outcome.events = [
-            (e["reason"], e["type"], e["involvedObject"]["name"]) for e in self.kube.events(SHOP, self.started)
-        ]
+        self.outcome.events = [(e["reason"], e["type"], e["involvedObject"]["name"]) for e in self.kube.events(self.started)]
         return self.outcome.events

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import kubectl
-import means
+import onnode
 import users
 from rollout import pending
 
@@ -94,7 +94,7 @@ def up(image_prefix: str, timeout: float) -> None:
 
 
 def down() -> None:
-    means.remove_helper()  # what a fault that was not undone may have left
+    onnode.remove_helper()  # what a fault that was not undone may have left
     kubectl.run("delete", "deployment", "load", "--ignore-not-found", "--wait")  # users leave before the shop closes
     kubectl.run("delete", "namespace", kubectl.NAMESPACE, "--ignore-not-found", "--wait", timeout=300)
     print("the shop is gone")

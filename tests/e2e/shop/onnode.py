@@ -33,7 +33,6 @@ class OnNode:
             raise FaultError(f"{target} has no ready instance")
         return {
             "instances": [pod["metadata"]["name"]],
-            "node": pod["spec"]["nodeName"],
             "image": workload("node-logger")["spec"]["template"]["spec"]["containers"][0]["image"],
         }
 
@@ -42,15 +41,17 @@ class OnNode:
         return time.time()
 
     def undo(self, record: Record, others: list[Record]) -> None:
-        self._run(record, 0)
-        kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait")
+        try:
+            self._run(record, 0)
+        finally:
+            remove_helper()
         until_rolled_out(record["target"])
 
     def _run(self, record: Record, value: float) -> None:
         pod = next((pod for pod in kubectl.pods(record["target"]) if pod["metadata"]["name"] in record["instances"]), None)
         if pod is None:  # the fault went away with it
             return
-        start_helper(record["node"], record["image"])
+        start_helper(pod["spec"]["nodeName"], record["image"])
         command = ("python3", "-m", self.module, *self.subject(pod, record), str(value))
         kubectl.run("exec", f"--namespace={NAMESPACE}", HELPER, "--", *command)
 
@@ -96,6 +97,10 @@ def start_helper(node: str, image: str) -> None:
 
     until("the helper pod created", created, timeout=30)
     kubectl.run("wait", f"--namespace={NAMESPACE}", f"pod/{HELPER}", "--for=condition=Ready", "--timeout=60s")
+
+
+def remove_helper() -> None:
+    kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait")
 
 
 def _helper(node: str, image: str) -> dict:
