@@ -117,10 +117,10 @@ TABLE: dict[str, Fault] = {
             shows=("payment:DependencyLatency",),
         ),
         Fault(
-            "thin-link", "network-latency", "pgproxy", "slow",
+            "thin-link", "network-loss", "pgproxy", "failures",
             "the network link of one instance between ledger and postgres is too thin: queues, and losses",
-            ThinLink("shopsvc.thinlink", "kbit"), {"kbit": 32.0},
-            near=("network-loss", "inside", "unknown"), accept=("ledger", "postgres"),
+            ThinLink("shopsvc.thinlink", "kbit"), {"kbit": 24.0},
+            near=("network-latency", "network-unreachable", "dependency-failure", "error-burst"), accept=("ledger", "postgres"),
             shows=("ledger:NetworkRTT", "ledger:NetworkRetransmits"),
         ),
         Fault(
