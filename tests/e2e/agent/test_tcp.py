@@ -438,37 +438,41 @@ def test_cgroup_made_and_removed(kernel, owners):
     assert got[0].path == "/" + str(made.relative_to(owners._root))
 
 
+# The machine's own answers pass by too: only those of the test are looked at.
+
+
 def test_dns_answer(kernel, owners):
     with owners.as_("server"):
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", 53))
     with owners.as_("client"):
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    client.bind(("127.0.0.1", 0))
-    question = b"\x12\x34\x01\x00" + b"question"
-    answer = b"\x12\x34\x81\x80" + bytes(range(256)) * 3
-    client.sendto(question, ("127.0.0.1", 53))
-    server.sendto(answer, client.getsockname())
-    got = wait_for(kernel, lambda e: isinstance(e, events.DnsAnswer))
-    (one,) = [e for e in got if isinstance(e, events.DnsAnswer)]
-    assert (one.payload, one.owner) == (answer[:512], owners.ids["client"])
-    client.close()
-    server.close()
+    with server, client:
+        server.bind(("127.0.0.1", 53))
+        client.bind(("127.0.0.1", 0))
+        question = b"\x12\x34\x01\x00" + b"question"
+        answer = b"\x12\x34\x81\x80" + bytes(range(256)) * 3
+        client.sendto(question, ("127.0.0.1", 53))
+        server.sendto(answer, client.getsockname())
+
+        def is_ours(event):
+            return isinstance(event, events.DnsAnswer) and event.owner == owners.ids["client"]
+
+        (one,) = [e for e in wait_for(kernel, is_ours) if is_ours(e)]
+        assert one.payload == answer[:512]
 
 
 def test_dns_flood_is_cut_and_counted(kernel):
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", 53))
-    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    client.bind(("127.0.0.1", 0))
-    before = kernel.counters().events_lost["dns_rate"]
-    kernel.events()
-    for _ in range(1000):
-        server.sendto(b"\0\0\x81\x80answer", client.getsockname())
-    got = sum(isinstance(e, events.DnsAnswer) for e in kernel.events())
-    assert 0 < got <= 300 and kernel.counters().events_lost["dns_rate"] - before == 1000 - got
-    client.close()
-    server.close()
+    answer, others = b"\0\0\x81\x80answer", 50
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        server.bind(("127.0.0.1", 53))
+        client.bind(("127.0.0.1", 0))
+        before = kernel.counters().events_lost["dns_rate"]
+        kernel.events()
+        for _ in range(1000):
+            server.sendto(answer, client.getsockname())
+    got = sum(isinstance(e, events.DnsAnswer) and e.payload == answer for e in kernel.events())
+    assert 0 < got <= 300
+    assert 1000 - got <= kernel.counters().events_lost["dns_rate"] - before <= 1000 - got + others
 
 
 def test_events_that_do_not_fit_are_counted(kernel):
