@@ -1,6 +1,7 @@
 """Missing data, told as incidents are: the state is stored as *due*, then the Event is posted, then it is marked *posted*.
 
-Of a Project it is told when no node agent's data are fresh (Prometheus does not answer, or has none); of an SLO if it asks for it.
+Of a Project it is told when SLOs cannot be judged: no node agent's data are fresh (Prometheus does not answer, or has none), or a
+query that they are counted from is not answered. Of an SLO if it asks for it.
 """
 
 import logging
@@ -11,7 +12,7 @@ from appstatus.api.scope import ProjectVerdict
 from appstatus.cluster.events import Recorder
 from appstatus.cluster.status import Document, Key, StatusWriter
 from appstatus.cluster.writing import NotLeading, OutOfTime
-from appstatus.documents import Cycle, missing
+from appstatus.documents import Cycle, unjudged
 from appstatus.incidents.datagap import PROJECT, SLO, DataGap, GapReason, Supply, Told, advance, marked
 from appstatus.kube import ApiError
 from appstatus.report.datagap import read_gap
@@ -115,7 +116,7 @@ def _of_project(cycle: Cycle, verdict: ProjectVerdict) -> Supply:
     judgement = cycle.judgements.get(name)
     if judgement is None:
         return "unknown"
-    return "missing" if missing(judgement.world) else "fresh"
+    return "missing" if unjudged(judgement.world) else "fresh"
 
 
 def _of_slo(cycle: Cycle, key: tuple[str, str]) -> Supply:

@@ -21,6 +21,7 @@ from appstatus.report import appstatus, datagap, event
 from appstatus.report.incident import incident as incident_document
 from appstatus.report.incident import with_history
 from appstatus.report.objectives import slo_status
+from appstatus.slo.sli import NEEDED
 from appstatus.slo.status import SLOStatus
 from appstatus.sources.prometheus import FRESHNESS
 
@@ -81,6 +82,13 @@ def missing(world: World) -> str:
     if world.now - world.newest > max(STALE_SECONDS, STALE_STEPS * world.step):
         return f"the newest data of any node agent is of {conditions.format_time(world.newest)}"
     return ""
+
+
+def unjudged(world: World) -> str:
+    """Why SLOs of availability or latency cannot be judged now, empty if they can: no fresh data, or no answer to a query that they
+    are counted from. Agents can be fresh then: an overloaded Prometheus still answers what is cheap."""
+    failed = next((query for needed in NEEDED.values() for query in needed if query in world.missing), None)
+    return missing(world) or (f"query {failed} failed: {world.missing[failed]}" if failed is not None else "")
 
 
 class Documents:
@@ -246,11 +254,11 @@ class Documents:
         return self._with_gap(Document(Key("projects", "", meta.name), status, uid=meta.ref.uid, urgent=_URGENT_OWN))
 
     def _lost(self, project: str) -> str:
-        """Why a Project has no fresh data; empty if it has."""
+        """Why SLOs of a Project cannot be judged; empty if they can."""
         judgement = self._cycle.judgements.get(project)
         if judgement is None:
             return self._cycle.problems.get(project, "")
-        lost = missing(judgement.world)
+        lost = unjudged(judgement.world)
         return (_unreachable(judgement.world) or lost) if lost else ""
 
     def _with_gap(self, document: Document) -> Document:
@@ -276,6 +284,7 @@ def _unreachable(world: World) -> str:
 
 def _partly(world: World) -> Condition:
     """Some queries were answered, others not."""
+    lost = unjudged(world)
     first = sorted(world.missing)[0]
-    message = f"{len(world.missing)} queries have no full answer, such as {first}: {world.missing[first]}"
-    return replace(Condition("DataAvailable", False, "QueriesFailed", message[:1024]))
+    example = f"SLOs cannot be judged: {lost}" if lost else f"such as {first}: {world.missing[first]}"
+    return Condition("DataAvailable", False, "QueriesFailed", f"{len(world.missing)} queries have no full answer, {example}"[:1024])

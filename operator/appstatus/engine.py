@@ -19,7 +19,7 @@ from appstatus.cluster.writing import NotLeading, OutOfTime, Writer
 from appstatus.config import Config
 from appstatus.datalog import DataLog
 from appstatus.diagnosis.result import Diagnosis
-from appstatus.documents import Cycle, Documents, missing
+from appstatus.documents import Cycle, Documents, unjudged
 from appstatus.incidentlog import IncidentLog
 from appstatus.incidents import machine
 from appstatus.incidents.incident import Participation
@@ -334,7 +334,7 @@ class Engine:
         for result, count in self._writer.counts.items():
             self._metrics.writes.labels(result).inc(count - self._reported[result])
             self._reported[result] = count
-        if found.judgements and not found.problems and not any(missing(j.world) for j in found.judgements.values()):
+        if found.judgements and not found.problems and not any(unjudged(j.world) for j in found.judgements.values()):
             self._metrics.last_success.set(found.now)
 
 

@@ -19,7 +19,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the Event says beside the gap. ``why``: no data are there now, empty if they are; instance: the operator's pod; called:
+    """What the Event says beside the gap. ``why``: data are missing now, empty if none are; instance: the operator's pod; called:
     the application's display name, empty if it has none of its own."""
 
     project: str
@@ -50,12 +50,9 @@ def read_gap(document: Mapping[str, Any], uid: str) -> DataGap:
 
 def project_event(gap: DataGap, reason: GapReason, project: ObjectRef, context: Context, now: float) -> Document:
     if reason == "DataLost":
-        fact = (
-            f"No fresh data of any node agent {_since(gap, now)}{_why(context)}. Until they are back no SLO is judged and no "
-            "incident opens or closes."
-        )
+        fact = f"SLOs cannot be judged {_since(gap, now)}{_why(context)}. Until the data are back no incident opens or closes."
     else:
-        fact = f"Fresh data of the node agents are back {_after(gap, now)}. The SLOs are judged again."
+        fact = f"The data are back {_after(gap, now)}. The SLOs are judged again."
     labels = {f"{GROUP}/project": context.project, f"{GROUP}/cluster": context.cluster}
     hint = f"kubectl describe projects.{GROUP} {project.name}"
     return _event(gap, reason, project.name, project, None, fact, hint, labels, {}, context, now)

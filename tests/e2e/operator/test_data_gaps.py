@@ -6,11 +6,14 @@ First the metrics of one SLO that asks for it vanish, then Prometheus does not a
 import itertools
 import time
 from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import objects
 import pytest
 from appstatus.kube import Kube, own_path, path
+from appstatus.model.series import Metrics
+from appstatus.sources.prometheus import Identify
 from simulated import Edge, Script, Simulation
 
 pytestmark = pytest.mark.timeout(900)
@@ -26,6 +29,18 @@ _number = itertools.count(1)
 def place(kube):
     objects.namespace(kube, "appstatus")
     objects.node(kube)
+
+
+@dataclass
+class Overloaded(Script):
+    """Prometheus answers all queries but ``failing``."""
+
+    failing: dict[str, str] = field(default_factory=dict)
+
+    def update(self, now: float, identify: Identify) -> Metrics:
+        found = super().update(now, identify)
+        series = {query: series for query, series in found.series.items() if query not in self.failing}
+        return replace(found, series=series, failed=found.failed | self.failing)
 
 
 class Life:
@@ -46,7 +61,7 @@ class Life:
                 kube, own_path("slos", self.name), _custom("SLO", name, {**target, "indicator": PROMQL, "alerting": alerting})
             )
         edges = [Edge(None, FRONTEND), Edge(FRONTEND, CHECKOUT), Edge(FRONTEND, CATALOG)]
-        self.script = Script(self.name, PODS, edges)
+        self.script = Overloaded(self.name, PODS, edges)
         self.simulation = Simulation(kube, self.script, time.time() // MINUTE * MINUTE)
 
     def live(self, crash_at: int | None = None, after: bool = False) -> None:
@@ -143,6 +158,28 @@ def test_it_is_not_repeated_by_new_leaders_nor_when_its_event_has_expired(kube):
     life.simulation.engine = None
     life.simulation.run(4 * MINUTE)
     assert life.told() == {("Project", "Normal", "DataRestored"): 1}
+    life.end()
+
+
+def test_agents_that_are_heard_are_not_enough_when_no_slo_can_be_judged(kube, own_api):
+    life = Life(kube)
+    life.simulation.run(4 * MINUTE)
+
+    def judged() -> float:
+        return life.simulation.engine._metrics.last_success._value.get()
+
+    assert judged() == life.simulation.now
+    before = life.simulation.now
+    life.script.failing = {"http_in": "HTTP 503: query timed out"}
+    life.simulation.run(7 * MINUTE)
+    assert judged() == before, "nobody is judged"
+    assert life.told() == {("Project", "Warning", "DataLost"): 1}
+    described = own_api.kubectl("describe", "projects.appstatus.dev", life.name).stdout
+    assert described.count("query http_in failed: HTTP 503: query timed out") == 2, "in the Event and in the condition"
+    life.script.failing = {}
+    life.simulation.run(4 * MINUTE)
+    assert life.told() == {("Project", "Warning", "DataLost"): 1, ("Project", "Normal", "DataRestored"): 1}
+    assert judged() == life.simulation.now
     life.end()
 
 

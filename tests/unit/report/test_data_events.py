@@ -28,8 +28,8 @@ SLO = parse_slo(
 def test_lost_data_of_a_project():
     found = project_event(GAP, "DataLost", PROJECT, CONTEXT, NOW)
     assert found["message"] == (
-        "No fresh data of any node agent for 5m (since 10:39 UTC): cannot connect to http://prometheus:9090. Until they are back "
-        "no SLO is judged and no incident opens or closes. cluster=prod-1 kubectl describe projects.appstatus.dev default"
+        "SLOs cannot be judged for 5m (since 10:39 UTC): cannot connect to http://prometheus:9090. Until the data are back "
+        "no incident opens or closes. cluster=prod-1 kubectl describe projects.appstatus.dev default"
     )
     assert (found["type"], found["reason"], found["metadata"]["namespace"]) == ("Warning", "DataLost", "default")
     assert found["involvedObject"] == {
@@ -44,7 +44,7 @@ def test_lost_data_of_a_project():
 def test_restored_data_of_a_project():
     gap = replace(GAP, since=NOW - 1800, until=NOW - 120, posted=("DataLost",), due=("DataRestored",))
     found = project_event(gap, "DataRestored", PROJECT, replace(CONTEXT, why=""), NOW)
-    assert found["message"].startswith("Fresh data of the node agents are back after 28m (10:15 to 10:43 UTC). The SLOs are judged")
+    assert found["message"].startswith("The data are back after 28m (10:15 to 10:43 UTC). The SLOs are judged")
     assert (found["type"], found["metadata"]["labels"]["appstatus.dev/severity"]) == ("Normal", "info")
 
 

@@ -1,0 +1,77 @@
+"""Who cannot judge SLOs says so, also while the agents are heard: an overloaded Prometheus still answers what is cheap."""
+
+import numpy as np
+import pytest
+from appstatus.api.conditions import Condition
+from appstatus.api.policy import resolve
+from appstatus.api.project import parse_project
+from appstatus.api.scope import Scope
+from appstatus.cluster.agent import AgentSettings
+from appstatus.cluster.status import Key
+from appstatus.config import Config
+from appstatus.datalog import DataLog
+from appstatus.documents import Cycle, Documents
+from appstatus.incidents.datagap import BOUND
+from appstatus.judge import Judgement
+from appstatus.model.facts import Facts
+from appstatus.slo.sli import NEEDED
+from timeline import STEP, T0, application, world
+
+PROJECT = Key("projects", "", "default")
+SCOPE = Scope(
+    [parse_project({"metadata": {"name": "default", "uid": "u", "generation": 1}, "spec": {"prometheus": {"url": "http://p"}}})], {}
+)
+OVERLOADED = dict.fromkeys(("container_cpu_usage", *NEEDED["availability"], *NEEDED["latency"]), "HTTP 503: timed out")
+
+
+class Operator:
+    """Cycles of 15 s of one Project, as far as missing data are concerned."""
+
+    def __init__(self) -> None:
+        self.now = T0
+        self.log = DataLog(None, None)  # type: ignore[arg-type]
+        self.run({}, 60)
+
+    def run(self, missing: dict[str, str], seconds: float) -> None:
+        for _ in range(round(seconds / STEP)):
+            self.now += STEP
+            self.cycle = Cycle(self.now, Facts(), resolve(SCOPE, [], [], [], self.now))
+            view = world(application(1), np.array([self.now]), missing)
+            self.cycle.judgements["default"] = Judgement(view, {}, {})
+            self.log.observe(self.cycle)
+
+    @property
+    def documents(self) -> Documents:
+        config = Config("appstatus", "op-1", AgentSettings("", "appstatus"))
+        return Documents(self.cycle, config, {}, self.log.gaps, {}, {}, lambda: self.now)
+
+    def message(self) -> str:
+        """Of the Event that is due, empty if none is."""
+        gap = self.log.gaps.get(PROJECT)
+        event = self.documents.data_event(PROJECT, gap, gap.due[0]) if gap is not None and gap.due else None
+        return event["message"] if event is not None else ""
+
+
+@pytest.mark.parametrize("query", sorted({*NEEDED["availability"], *NEEDED["latency"]}))
+def test_without_a_query_that_slos_are_counted_from_data_are_lost(query: str) -> None:
+    operator = Operator()
+    operator.run({query: "HTTP 503: timed out"}, BOUND)
+    assert operator.message() == "", "a restart of Prometheus is shorter"
+    operator.run({query: "HTTP 503: timed out"}, 30)
+    assert f"SLOs cannot be judged for 5m (since 08:01 UTC): query {query} failed: HTTP 503: timed out." in operator.message()
+
+
+def test_a_query_that_no_slo_needs_loses_nothing() -> None:
+    operator = Operator()
+    operator.run({"container_cpu_usage": "HTTP 503: timed out"}, 3600)
+    assert operator.message() == ""
+
+
+def test_the_condition_names_the_query_that_slos_need() -> None:
+    operator = Operator()
+    operator.run(OVERLOADED, 30)
+    verdict = operator.cycle.policy.projects["default"]
+    status = operator.documents.project(verdict, Condition("AgentsReady", True, "x", "y"), "").status
+    found = next(each for each in status["conditions"] if each["type"] == "DataAvailable")
+    assert (found["status"], found["reason"]) == ("False", "QueriesFailed")
+    assert found["message"] == "8 queries have no full answer, SLOs cannot be judged: query http_in failed: HTTP 503: timed out"
