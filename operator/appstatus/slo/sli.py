@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appstatus.api.objective import Objective
+from appstatus.api.slo import BAD_STATUSES
 from appstatus.model.series import F64
 from appstatus.model.world import BUCKETS, UNANSWERED, Application, Traffic, World, add
 
@@ -24,7 +25,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }
 
 # The clients' count of answers replaces the server's where it is this much higher: then the agent at the server is not reporting.
-# Below that the two differ only because they are scraped at different moments.
+# Below that the two differ only because they are scraped at different moments. As much more in the histogram than was counted means
+# that series are missing.
 CLIENTS_KNOW_BETTER = 1.5
 
 
@@ -49,13 +51,15 @@ def events(objective: Objective, application: Application, world: World, *, answ
     """
     if objective.indicator == "latency":
         good, total = _latency(objective, application, len(world.times))
+        torn = np.zeros(len(world.times), dtype=bool)
     else:
-        good, total = _availability(objective, application, len(world.times), answered_before)
+        good, total, torn = _availability(objective, application, len(world.times), answered_before)
     # Nobody asked, but the agents there report: that is no traffic, not a lack of data.
     idle = np.isnan(total)
     if idle.any():
         idle &= observed(application, world)
         good, total = np.where(idle, 0.0, good), np.where(idle, 0.0, total)
+    good, total = np.where(torn, np.nan, good), np.where(torn, np.nan, total)
     return Events(good * world.step, total * world.step)
 
 
@@ -111,7 +115,10 @@ def _latency(objective: Objective, application: Application, times: int) -> tupl
     return np.where(np.isnan(total), np.nan, np.fmin(np.nan_to_num(fast), total)), total
 
 
-def _availability(objective: Objective, application: Application, times: int, answered_before: bool) -> tuple[F64, F64]:
+def _availability(
+    objective: Objective, application: Application, times: int, answered_before: bool
+) -> tuple[F64, F64, NDArray[np.bool_]]:
+    """Good, total, and where half of the truth is missing (``_torn``)."""
     served = _answers(application.served, objective.bad_statuses, times)
     clients = [connection.traffic for connection in application.downstreams]
     asked = _sum([_answers(traffic, objective.bad_statuses, times) for traffic in clients], times)
@@ -127,7 +134,22 @@ def _availability(objective: Objective, application: Application, times: int, an
         unanswered += [connection.failed_connects for connection in application.downstreams]
     lost = add(unanswered, times)
     total = add([total, lost], times)
-    return np.where(np.isnan(total), np.nan, np.nan_to_num(good)), total
+    return np.where(np.isnan(total), np.nan, np.nan_to_num(good)), total, _torn(application, served, blind, times)
+
+
+def _torn(application: Application, served: Events, blind: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
+    """(T,) whether good answers are missing from those that count (the server's, or the clients' where it is ``blind``).
+
+    Only good answers are timed, each of them at most once: where the histogram has many more, series of their statuses are not
+    there, and what is left is mostly failures. A histogram of the clients says so where the server says nothing.
+    """
+    clients = [connection.traffic for connection in application.downstreams]
+    counted = _answers(application.served, BAD_STATUSES, times).good
+    counted = np.where(blind, _sum([_answers(traffic, BAD_STATUSES, times) for traffic in clients], times).good, counted)
+    timed = np.zeros(times) if application.served.buckets is None else np.nan_to_num(np.fmax.reduce(application.served.buckets))
+    elsewhere = np.nan_to_num(add([traffic.timed for traffic in clients if traffic.timed is not None], times))
+    timed = np.where(blind | (np.nan_to_num(served.total) == 0), np.maximum(timed, elsewhere), timed)
+    return timed > CLIENTS_KNOW_BETTER * np.nan_to_num(counted)
 
 
 def _late(served: Events, outside: Events, asked: Events, given_up: F64) -> Events:
