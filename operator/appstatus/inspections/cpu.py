@@ -21,11 +21,13 @@ def inspect(judge: Judge) -> list[CheckResult]:
     for instance, container in containers:
         name = container_name(instance, container)
         if container.cpu_usage is not None and container.cpu_limit is not None:
-            usage.append(Item(name, 100 * ratio(container.cpu_usage, container.cpu_limit)))
+            share = 100 * ratio(container.cpu_usage, container.cpu_limit)
+            usage.append(Item(name, share, lost=judge.lost(instance, container.cpu_usage)))
         if container.cpu_throttled is not None:
-            throttled.append(Item(name, container.cpu_throttled))
+            throttled.append(Item(name, container.cpu_throttled, lost=judge.lost(instance, container.cpu_throttled)))
         if container.cpu_delay is not None and container.cpu_usage is not None:
-            delay.append(Item(name, delay_share(container), f"on {instance.node}"))
+            gone = judge.lost(instance, container.cpu_delay)
+            delay.append(Item(name, delay_share(container), f"on {instance.node}", lost=gone))
     return [
         judge.gauge("CPUContainer", usage),
         judge.gauge("CPUNode", _nodes(judge)),

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from appstatus.api.conditions import format_time
 from appstatus.api.settings import Override, Settings
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID, Check
 from appstatus.model.series import F64
-from appstatus.model.world import Application, World
+from appstatus.model.world import Application, Instance, World
 
 # Seconds without a sample of any agent after which nothing can be said.
 STALE = 90.0
@@ -19,24 +20,27 @@ STALE = 90.0
 class Item:
     """One thing to be judged (a container, a peer, a node): (T,) values in the check's unit.
 
-    ``fact`` is told if it fails, ``unknown`` if too little is known.
+    ``fact`` is told if it fails, ``unknown`` if too little is known, ``lost`` if that is because data are missing that were there.
     """
 
     name: str
     values: F64
     fact: str = ""
     unknown: str = ""
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing already judged. ``value`` None: not enough data."""
+    """One thing already judged. ``value`` None: not enough data; ``lost``: because data that were there are missing, which ``fact``
+    says."""
 
     name: str
     failed: bool
     value: float | None
     since: float | None = None
     fact: str = ""
+    lost: bool = False
 
 
 class Judge:
@@ -72,7 +76,7 @@ class Judge:
         if 2 * len(known) < self.steps(check.sustained_for):
             minutes = check.sustained_for / 60
             young = f"measured for less than {minutes / 2:g} of {minutes:g} min"
-            return Finding(item.name, False, None, fact=item.unknown or young)
+            return Finding(item.name, False, None, fact=item.lost or item.unknown or young, lost=bool(item.lost))
         value = float(known.sum()) / len(known)
         if not _beyond(check, known, threshold).all():
             return Finding(item.name, False, value)
@@ -123,7 +127,8 @@ class Judge:
             )
         if worst is None:
             silent = self._silent_nodes() if check.needs else []
-            lost = f"no fresh data of {', '.join(silent[:3])}" if silent else ""
+            ended = next((f.fact for f in findings if f.lost), "")
+            lost = f"no fresh data of {', '.join(silent[:3])}" if silent else ended
             reason = lost or next((f.fact for f in findings if f.fact), "not measured lately")
             return CheckResult(
                 check_id, check.area, "unknown", threshold=threshold, evidence=reason, overridden_by=by, waiting=not lost
@@ -138,6 +143,16 @@ class Judge:
         if check.needs and (self.world.newest is None or self.world.now - self.world.newest > STALE):
             return "no fresh data of any agent"
         return ""
+
+    def lost(self, instance: Instance, row: F64) -> str:
+        """Why what is measured all the time of a running instance is missing, empty if it is not. Samples from before it was ready
+        may be of a container that had its end then."""
+        known = np.flatnonzero(~np.isnan(row))
+        if not len(known) or not instance.ready or instance.ready_since is None:
+            return ""
+        last = float(self.world.times[known[-1]])
+        ended = last > instance.ready_since and self.world.now - last > STALE
+        return f"no sample of {instance.name} since {format_time(last)}" if ended else ""
 
     def _silent_nodes(self) -> list[str]:
         """Nodes of the application whose agents are not heard. Where all are, what is not known has not been measured yet."""

@@ -10,7 +10,7 @@ from appstatus.inspections.judge import Finding, Item, Judge, ratio
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID
 from appstatus.model.series import F64
-from appstatus.model.world import Container
+from appstatus.model.world import Container, Instance
 
 LEAK_LEAST_POINTS = 10
 LEAK_LEAST_WINDOW = 1200.0  # seconds, a third of the window: less says nothing about an hour
@@ -29,8 +29,9 @@ def inspect(judge: Judge) -> list[CheckResult]:
             if instance.obsolete or container.memory_rss is None:
                 continue
             if container.memory_limit is not None:
-                usage.append(Item(name, 100 * ratio(container.memory_rss, container.memory_limit)))
-            leaks.append(_leak(judge, name, container))
+                share = 100 * ratio(container.memory_rss, container.memory_limit)
+                usage.append(Item(name, share, lost=judge.lost(instance, container.memory_rss)))
+            leaks.append(_leak(judge, name, instance, container))
     return [
         judge.findings("MemoryOOM", kills),
         judge.gauge("MemoryContainer", usage),
@@ -46,7 +47,7 @@ def _kills(judge: Judge, name: str, kills: F64) -> Finding | None:
     return judge.value("MemoryOOM", name, float(np.nansum(window)), float(times[0]) if len(times) else None)
 
 
-def _leak(judge: Judge, name: str, container: Container) -> Finding:
+def _leak(judge: Judge, name: str, instance: Instance, container: Container) -> Finding:
     """Growth of resident memory, percent/h of its mean. The method is Coroot's (auditor/memory.go): see the check's page."""
     assert container.memory_rss is not None
     rss = judge.recent(container.memory_rss, BY_ID["MemoryLeakPercent"].sustained_for)
@@ -57,7 +58,8 @@ def _leak(judge: Judge, name: str, container: Container) -> Finding:
         return young
     first = int(np.argmax(known))
     if known[first:].mean() < 0.8:
-        return Finding(name, False, None, fact="its last hour has gaps")
+        lost = judge.lost(instance, container.memory_rss)
+        return Finding(name, False, None, fact=lost or "its last hour has gaps", lost=bool(lost))
     times, rss = _longest_run(times[known], rss[known])
     if len(rss) < LEAK_LEAST_POINTS or times[-1] - times[0] < LEAK_LEAST_WINDOW:
         return young

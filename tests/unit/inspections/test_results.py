@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from appstatus.api.conditions import format_time
 from appstatus.api.names import EXTERNAL, AppKey
 from appstatus.api.objective import Objective
 from appstatus.api.policy import AppPolicy, Policy
@@ -13,6 +14,7 @@ from appstatus.inspections.table import AREAS, BY_ID, CHECKS
 from appstatus.model.queries import BY_ID as QUERIES
 from appstatus.model.series import F64
 from appstatus.model.world import Node, World
+from appstatus.report.appstatus import Findings, appstatus
 from appstatus.slo.status import SLOStatus
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -180,6 +182,35 @@ def test_where_the_nodes_agent_is_not_heard_data_are_lost() -> None:
         found = judged(until(12), heard)["MemoryContainer"]
         assert (found.outcome, found.waiting, found.evidence) == ("unknown", False, "no fresh data of node-1")
     assert judged(since(8), series(0.3), node="node-2")["MemoryContainer"].evidence == "no fresh data of node-2"
+
+
+def running(ready_since: float = NOW - 86400, ready: bool = True) -> World:
+    """A container whose samples all ended 15 min ago; its agent is heard."""
+    gone = container(
+        cpu_usage=until(60, 0.1), cpu_limit=series(1.0), cpu_delay=until(60, 0.0), cpu_throttled=until(60, 0.0),
+        memory_rss=until(60), memory_limit=series(2e8),
+    )  # fmt: skip
+    return world([application(CART, [instance("cart-a", ready=ready, ready_since=ready_since, containers=[gone])])])
+
+
+OF_CONTAINERS = ("CPUContainer", "CPUThrottling", "CPUDelay", "MemoryContainer", "MemoryLeakPercent")
+
+
+def test_samples_of_a_running_container_that_end_are_lost_data() -> None:
+    made = running()
+    found = run(made, None, NOW)[CART]
+    lost = {r.id: r.evidence for r in found if r.outcome == "unknown" and not r.waiting}
+    assert lost == dict.fromkeys(OF_CONTAINERS, f"no sample of cart-a since {format_time(made.times[-61])}")
+    document = appstatus(Findings(made.applications[CART], "default", "application", found), {}, 15.0, {}, 1, NOW)
+    available = next(c for c in document["conditions"] if c["type"] == "DataAvailable")
+    assert (available["status"], available["reason"]) == ("False", "Incomplete")
+    assert available["message"].startswith("checks without data: CPUContainer")
+
+
+@pytest.mark.parametrize("made", [running(ready=False), running(ready_since=NOW - 300)])
+def test_samples_that_end_with_their_container_are_not(made: World) -> None:
+    """It crashed; or it only prepared what then became ready."""
+    assert all(r.waiting for r in run(made, None, NOW)[CART] if r.outcome == "unknown")
 
 
 def test_a_failed_query_is_lost_data_whatever_the_age() -> None:
