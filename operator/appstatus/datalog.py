@@ -13,7 +13,7 @@ from appstatus.cluster.events import Recorder
 from appstatus.cluster.status import Document, Key, StatusWriter
 from appstatus.cluster.writing import NotLeading, OutOfTime
 from appstatus.documents import Cycle, unjudged
-from appstatus.incidents.datagap import PROJECT, SLO, DataGap, GapReason, Supply, Told, advance, marked
+from appstatus.incidents.datagap import BACK, PROJECT, SLO, DataGap, GapReason, Supply, Told, advance, marked
 from appstatus.kube import ApiError
 from appstatus.report.datagap import read_gap
 
@@ -29,6 +29,8 @@ class DataLog:
         self._recorder = recorder
         self._statuses = statuses
         self._had: dict[Key, str] = {}  # uid of each object whose data have been there
+        # When the latest gap that was told ended. Not stored: the next leader at worst tells the same trouble once more.
+        self._ended: dict[Key, float] = {}
         self.gaps: dict[Key, DataGap] = {}
 
     def load(self, plural: str, objects: Iterable[Mapping[str, Any]]) -> None:
@@ -62,16 +64,18 @@ class DataLog:
                 seen.add(key)
                 project = cycle.policy.scope.project_of(namespace)
                 # One cause, one alert: while the whole Project has no data, that is what is told.
-                hold = project is not None and Key("projects", "", project.meta.name) in self.gaps
+                whole = self.gaps.get(Key("projects", "", project.meta.name)) if project is not None else None
+                hold = whole is not None and (whole.until is None or cycle.now - whole.until < BACK)
                 self._advance(key, before, slo.slo.meta.ref.uid, _of_slo(cycle, (namespace, name)), SLO, cycle.now, hold)
         for key in [key for key in self._had if key not in seen]:
             del self._had[key]
+            self._ended.pop(key, None)
 
     def settle(self, make: Callable[[Key], Document], tell: Tell, deadline: float) -> int:
         """Stores and posts what is due; returns how many Events were posted. What cannot be done before the monotonic ``deadline``
         stays due. ``make``: the status document of an object; ``tell``: its Event, None while it cannot be told."""
         posted = 0
-        for key in [key for key, gap in self.gaps.items() if gap.due]:
+        for key in [key for key, gap in self.gaps.items() if gap.next]:
             try:
                 posted += self._settle(key, make, tell, deadline)
             except (NotLeading, OutOfTime) as error:
@@ -83,7 +87,8 @@ class DataLog:
     def _advance(
         self, key: Key, before: Mapping[Key, DataGap], uid: str, supply: Supply, told: Told, now: float, hold: bool = False
     ) -> None:
-        gap = advance(before.get(key), uid, supply, now, told, had=self._had.get(key) == uid, hold=hold)
+        had = self._had.get(key) == uid
+        gap = advance(before.get(key), uid, supply, now, told, had=had, hold=hold, ended=self._ended.get(key) if had else None)
         if gap is not None:
             self.gaps[key] = gap
         if supply == "fresh":
@@ -92,12 +97,14 @@ class DataLog:
     def _settle(self, key: Key, make: Callable[[Key], Document], tell: Tell, deadline: float) -> int:
         posted = 0
         self._store(make(key), deadline)
-        while (gap := self.gaps[key]).due:
-            event = tell(key, gap, gap.due[0])
+        while (reason := (gap := self.gaps[key]).next) is not None:
+            event = tell(key, gap, reason)
             if event is None:
                 break
             posted += self._recorder.post(event, deadline)
-            self.gaps[key] = marked(gap, gap.due[0])
+            self.gaps[key] = gap = marked(gap, reason)
+            if gap.done and gap.until is not None:
+                self._ended[key] = gap.until
             self._store(make(key), deadline)
         return posted
 

@@ -1,9 +1,10 @@
 """Data that were there and are missing: one Event when it lasts, one when they are back, whatever happens in between."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
-from appstatus.incidents.datagap import BACK, BOUND, PROJECT, DataGap, advance, marked
+from appstatus.incidents.datagap import BACK, BOUND, CALM, PROJECT, DataGap, advance, marked
 from appstatus.report.datagap import gap_document, read_gap
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,24 +21,27 @@ class Leader:
         self.had = had
         self.gap: DataGap | None = None
         self.stored: DataGap | None = None
+        self.ended: float | None = None
         self.events: list[str] = []
 
     def cycle(self, supply: str, *, hold: bool = False, posts: bool = True) -> None:
         self.now += STEP
-        self.gap = advance(self.gap, "uid", supply, self.now, PROJECT, had=self.had, hold=hold)  # type: ignore[arg-type]
+        self.gap = advance(self.gap, "uid", supply, self.now, PROJECT, had=self.had, hold=hold, ended=self.ended)  # type: ignore[arg-type]
         self.had = self.had or supply == "fresh"
         self.stored = self.gap
-        while posts and self.gap is not None and self.gap.due:
+        while posts and self.gap is not None and self.gap.next is not None:
             # The API server refuses a second Event of the same name.
-            name = f"{self.gap.due[0]} {self.gap.since:.0f}"
+            name = f"{self.gap.next} {self.gap.since:.0f}"
             self.events += [name] if name not in self.events else []
-            self.gap = self.stored = marked(self.gap, self.gap.due[0])
+            self.gap = self.stored = marked(self.gap, self.gap.next)
+            self.ended = self.gap.until if self.gap.done else self.ended
 
     def run(self, supply: str, seconds: float, **how: bool) -> None:
         for _ in range(round(seconds / STEP)):
             self.cycle(supply, **how)
 
     def change(self) -> None:
+        self.ended = None
         self.gap = None if self.stored is None else read_gap(gap_document(self.stored), "uid")
 
     @property
@@ -79,7 +83,60 @@ def test_a_query_that_fails_now_and_then_is_no_gap():
     for _ in range(100):
         leader.run("missing", STEP)
         leader.run("fresh", 3 * STEP)
+    leader.run("fresh", BACK)
     assert leader.told == [] and leader.gap is None
+
+
+@pytest.mark.parametrize(("missing", "fresh"), [(285, 15), (60, 45), (180, 105)])
+def test_data_that_are_there_less_than_half_of_the_time_are_told(missing, fresh):
+    leader = Leader()
+    for _ in range(100):
+        leader.run("missing", missing)
+        leader.run("fresh", fresh)
+    assert leader.told == ["DataLost"]
+
+
+def test_the_same_trouble_is_told_twice_at_most_until_it_has_been_over_for_long():
+    leader = Leader()
+    for _ in range(180):  # a day
+        leader.run("missing", 330)
+        leader.run("fresh", 150)
+    assert leader.told == ["DataLost", "DataRestored", "DataLost"]
+    leader.run("fresh", CALM)
+    assert leader.told == ["DataLost", "DataRestored", "DataLost", "DataRestored"]
+    leader.run("fresh", CALM)
+    leader.run("missing", 330)
+    leader.run("fresh", 150)
+    assert leader.told[4:] == ["DataLost", "DataRestored"], "later it is another one"
+
+
+def test_what_nobody_looked_at_is_not_missing():
+    """The workload of an SLO was deleted when its data had just gone, and is back three days later."""
+    leader = Leader()
+    leader.run("missing", STEP)
+    leader.run("unknown", 3 * 86400)
+    leader.run("missing", BOUND)
+    leader.run("fresh", BACK + STEP)
+    assert leader.told == [] and leader.gap is None
+
+
+def test_no_warning_once_the_data_are_back():
+    """The API server was away too: the end alone is told, which says how long it was."""
+    leader = Leader()
+    leader.run("missing", 2 * BOUND, posts=False)
+    leader.run("fresh", 2 * STEP, posts=False)
+    leader.run("fresh", BACK)
+    assert leader.told == ["DataRestored"] and leader.gap is None
+
+
+def test_a_warning_that_waits_is_posted_when_the_data_go_again():
+    leader = Leader()
+    leader.run("missing", 2 * BOUND, posts=False)
+    leader.run("fresh", 60, posts=False)
+    leader.run("fresh", STEP)
+    assert leader.told == []
+    leader.run("missing", STEP)
+    assert leader.told == ["DataLost"]
 
 
 def test_once_told_data_that_come_and_go_are_one_gap():
@@ -140,7 +197,7 @@ def test_the_state_survives_its_text(until):
 @given(
     st.lists(st.tuples(st.sampled_from(["fresh", "missing", "unknown"]), st.booleans(), st.booleans()), min_size=1, max_size=200)
 )
-def test_whatever_happens_beginnings_and_ends_alternate(cycles):
+def test_whatever_happens_each_beginning_has_its_end(cycles):
     """New leaders at any moment, and cycles in which nothing can be posted."""
     leader = Leader()
     for supply, change, posts in cycles:
@@ -149,4 +206,7 @@ def test_whatever_happens_beginnings_and_ends_alternate(cycles):
         if change:
             leader.change()
     leader.run("unknown", STEP)
-    assert leader.told == [("DataLost", "DataRestored")[i % 2] for i in range(len(leader.told))]
+    # An end without its beginning is of one that could not be posted while it lasted.
+    assert ("DataLost", "DataLost") not in pairwise(leader.told)
+    if leader.gap is None:
+        assert leader.told[-1:] != ["DataLost"]
