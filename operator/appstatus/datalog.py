@@ -45,8 +45,9 @@ class DataLog:
                 except (KeyError, ValueError, TypeError) as error:
                     log.error("status.dataLoss of %s cannot be read: %r", key, error)
             condition: Mapping[str, Any] = next((c for c in status.get("conditions") or () if c.get("type") == "DataAvailable"), {})
-            # QueriesFailed: some of the queries were answered.
-            if key in self.gaps or condition.get("status") == "True" or condition.get("reason") == "QueriesFailed":
+            # Of both, part of the data was there.
+            partly = condition.get("reason") in ("QueriesFailed", "AgentsSilent")
+            if key in self.gaps or condition.get("status") == "True" or partly:
                 self._had[key] = metadata["uid"]
 
     def observe(self, cycle: Cycle) -> None:

@@ -1,8 +1,10 @@
 """What one cycle found, and the documents that follow from it: statuses of all kinds, Events."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from appstatus.api import conditions
 from appstatus.api.conditions import Condition
@@ -17,7 +19,7 @@ from appstatus.incidents.incident import Participation, Reason
 from appstatus.judge import Judgement
 from appstatus.model.facts import Facts
 from appstatus.model.world import Application, World
-from appstatus.report import appstatus, datagap, event
+from appstatus.report import appstatus, datagap, event, text
 from appstatus.report.incident import incident as incident_document
 from appstatus.report.incident import with_history
 from appstatus.report.objectives import slo_status
@@ -239,6 +241,8 @@ class Documents:
             found.append(conditions.data_available(world.newest, cycle.now, max(STALE_SECONDS, STALE_STEPS * world.step)))
             if world.missing and not _unreachable(world):
                 found[-1] = _partly(world)
+            elif found[-1].status and (silent := _silent(world, mine)):
+                found[-1] = Condition("DataAvailable", False, "AgentsSilent", f"agents not heard any more: {text.names(silent, 3)}")
         elif meta.name in cycle.problems:
             found.append(conditions.prometheus_reachable(cycle.problems[meta.name]))
             found.append(Condition("DataAvailable", None, "NotConnected", "Prometheus has not been asked yet"))
@@ -280,6 +284,16 @@ class Documents:
 
 def _unreachable(world: World) -> str:
     return world.missing.get(FRESHNESS, "")
+
+
+def _silent(world: World, apps: Iterable[AppKey]) -> list[str]:
+    """Nodes of these applications whose agents were heard within the hour and are not now."""
+    instances = [i for app in apps if app in world.applications for i in world.applications[app].instances.values()]
+    homes = {i.node for i in instances if not i.obsolete} & world.nodes.keys()
+    late = max(1, round(max(STALE_SECONDS, STALE_STEPS * world.step) / world.step))
+    # A rate ends with the agent's last scrape, while Prometheus repeats a gauge for 5 min.
+    rows = {name: usage for name in homes if (usage := world.nodes[name].cpu_usage) is not None}
+    return sorted(name for name, row in rows.items() if np.isnan(row[-late:]).all() and not np.isnan(row).all())
 
 
 def _partly(world: World) -> Condition:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from appstatus.api.conditions import Condition
-from appstatus.api.policy import resolve
+from appstatus.api.policy import AppPolicy, resolve
 from appstatus.api.project import parse_project
 from appstatus.api.scope import Scope
 from appstatus.cluster.agent import AgentSettings
@@ -14,13 +14,15 @@ from appstatus.documents import Cycle, Documents
 from appstatus.incidents.datagap import BOUND
 from appstatus.judge import Judgement
 from appstatus.model.facts import Facts
+from appstatus.model.world import Node
 from appstatus.slo.sli import NEEDED
-from timeline import STEP, T0, application, world
+from timeline import CART, STEP, T0, application, world
 
 PROJECT = Key("projects", "", "default")
 SCOPE = Scope(
     [parse_project({"metadata": {"name": "default", "uid": "u", "generation": 1}, "spec": {"prometheus": {"url": "http://p"}}})], {}
 )
+AGENTS = Condition("AgentsReady", True, "Ready", "3/3")
 OVERLOADED = dict.fromkeys(("container_cpu_usage", *NEEDED["availability"], *NEEDED["latency"]), "HTTP 503: timed out")
 
 
@@ -67,11 +69,32 @@ def test_a_query_that_no_slo_needs_loses_nothing() -> None:
     assert operator.message() == ""
 
 
+def available(operator: Operator) -> tuple[str, str, str]:
+    status = operator.documents.project(operator.cycle.policy.projects["default"], AGENTS, "").status
+    found = next(each for each in status["conditions"] if each["type"] == "DataAvailable")
+    return found["status"], found["reason"], found["message"]
+
+
 def test_the_condition_names_the_query_that_slos_need() -> None:
     operator = Operator()
     operator.run(OVERLOADED, 30)
-    verdict = operator.cycle.policy.projects["default"]
-    status = operator.documents.project(verdict, Condition("AgentsReady", True, "x", "y"), "").status
-    found = next(each for each in status["conditions"] if each["type"] == "DataAvailable")
-    assert (found["status"], found["reason"]) == ("False", "QueriesFailed")
-    assert found["message"] == "8 queries have no full answer, SLOs cannot be judged: query http_in failed: HTTP 503: timed out"
+    assert available(operator) == (
+        "False",
+        "QueriesFailed",
+        "8 queries have no full answer, SLOs cannot be judged: query http_in failed: HTTP 503: timed out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("heard", "reason"), [([1.0] * 10, "Fresh"), ([1.0] * 6 + [np.nan] * 4, "AgentsSilent"), ([np.nan] * 10, "Fresh")]
+)
+def test_agents_that_fall_silent_on_nodes_of_judged_applications_are_named(heard: list[float], reason: str) -> None:
+    """One that has never been heard may be still to come."""
+    operator = Operator()
+    view = world(application(10), operator.now + STEP * np.arange(-9, 1))
+    view.nodes["n1"].cpu_usage = np.array(heard)
+    view.nodes["n2"] = Node("n2", True, cpu_usage=np.array([1.0] * 6 + [np.nan] * 4))  # nobody's home
+    operator.cycle.judgements["default"] = Judgement(view, {}, {})
+    operator.cycle.policy.apps[CART] = AppPolicy(CART, "default", "application", ())
+    assert available(operator)[1] == reason
+    assert ("agents not heard any more: n1" in available(operator)[2]) == (reason == "AgentsSilent")
