@@ -1,5 +1,7 @@
 """Who cannot judge SLOs says so, also while the agents are heard: an overloaded Prometheus still answers what is cheap."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from appstatus.api.conditions import Condition
@@ -7,7 +9,7 @@ from appstatus.api.policy import AppPolicy, resolve
 from appstatus.api.project import parse_project
 from appstatus.api.scope import Scope
 from appstatus.cluster.agent import AgentSettings
-from appstatus.cluster.status import Key
+from appstatus.cluster.status import Document, Key
 from appstatus.config import Config
 from appstatus.datalog import DataLog
 from appstatus.documents import Cycle, Documents
@@ -67,6 +69,33 @@ def test_a_query_that_no_slo_needs_loses_nothing() -> None:
     operator = Operator()
     operator.run({"container_cpu_usage": "HTTP 503: timed out"}, 3600)
     assert operator.message() == ""
+
+
+class Posted:
+    """In place of the API server."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def post(self, event: dict[str, Any], deadline: float) -> int:
+        self.reasons.append(event["reason"])
+        return 1
+
+    def write_now(self, document: Document, deadline: float) -> None:
+        pass
+
+
+def test_the_log_knows_that_it_told_the_same_trouble_before() -> None:
+    operator, api = Operator(), Posted()
+    operator.log = DataLog(api, api)  # type: ignore[arg-type]
+    operator.run({}, STEP)
+    for _ in range(5):
+        for missing, seconds in ((OVERLOADED, 330), ({}, 150)):
+            for _ in range(round(seconds / STEP)):
+                operator.run(missing, STEP)
+                verdict, documents = operator.cycle.policy.projects["default"], operator.documents
+                operator.log.settle(lambda _, d=documents, v=verdict: d.project(v, AGENTS, ""), documents.data_event, 0.0)
+    assert api.reasons == ["DataLost", "DataRestored", "DataLost"]
 
 
 def available(operator: Operator) -> tuple[str, str, str]:
