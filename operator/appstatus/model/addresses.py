@@ -18,6 +18,15 @@ class Upstream(NamedTuple):
     instance: str
 
 
+class Callee(NamedTuple):
+    """What a call's addresses say. ``app``: None for the caller's own loopback; ``node``: see ``node_of``; ``service``: see
+    ``is_service``."""
+
+    app: AppKey | None
+    node: str | None
+    service: bool
+
+
 def split(address: str) -> tuple[str, str]:
     """``1.2.3.4:80`` or ``[::1]:80`` or ``example.org:443`` -> (host, port); the port is empty if there is none."""
     host, colon, port = address.rpartition(":")
@@ -34,7 +43,8 @@ def _is_loopback(host: str) -> bool:
 
 
 class Addresses:
-    """``listens``: (owner, node, on the host's network, listen_addr) as the agents see them; ``fqdns``: (ip, fqdn)."""
+    """``listens``: (owner, node, on the host's network, listen_addr) as the agents see them; ``fqdns``: (ip, fqdn). Of several that
+    listen at one address the first counts."""
 
     def __init__(
         self, facts: Facts, identities: Identities, listens: list[tuple[Owner, str, bool, str]], fqdns: list[tuple[str, str]]
@@ -61,7 +71,8 @@ class Addresses:
                 self._listens_on.setdefault(ip, node)
         self._fqdns: dict[str, str] = {}
         for ip, fqdn in sorted(fqdns, key=lambda pair: (len(pair[1]), pair[1]), reverse=True):
-            self._fqdns[ip] = fqdn.rstrip(".")  # of several names the shortest, always the same one
+            if ip not in self._pods:  # else the address is the pod's, whoever had this name before it
+                self._fqdns[ip] = fqdn.rstrip(".")  # of several names the shortest, always the same one
 
     @staticmethod
     def _pods_by_ip(facts: Facts) -> dict[str, PodFact]:
@@ -96,6 +107,10 @@ class Addresses:
             return Upstream(AppKey("", EXTERNAL, OTHER), "")
         name = self._fqdns.get(host) or host
         return Upstream(AppKey("", EXTERNAL, f"{name}:{port}" if port else name), "")
+
+    def callee(self, destination: str, actual: str) -> Callee:
+        upstream = self.resolve(destination, actual)
+        return Callee(upstream.app if upstream is not None else None, self.node_of(destination), self.is_service(destination))
 
     def is_service(self, destination: str) -> bool:
         """Whether the address that was dialled is that of a Service, not of one pod."""

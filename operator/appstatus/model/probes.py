@@ -4,7 +4,7 @@ The server's side has the agent's peer classes for this. The client's side has n
 count as a lost request of the application.
 """
 
-from appstatus.model.addresses import Addresses
+from appstatus.model.addresses import Callee
 from appstatus.model.facts import Facts
 from appstatus.model.identity import Owner
 
@@ -27,19 +27,18 @@ SCRAPERS = (
 
 
 class Probes:
-    def __init__(self, facts: Facts, addresses: Addresses) -> None:
-        self._addresses = addresses
+    def __init__(self, facts: Facts) -> None:
         self._images = {
             (namespace, name, container.name): container.image
             for (namespace, name), pod in facts.pods.items()
             for container in pod.containers
         }
 
-    def is_probe(self, client: Owner, node: str, destination: str) -> bool:
+    def is_probe(self, client: Owner, node: str, callee: Callee) -> bool:
         """``node``: the client's. Probes and scrapes dial pods, never Services; the kubelet is in no pod, and asks only its own."""
-        if self._addresses.is_service(destination):
+        if callee.service:
             return False
         if client.pod is None:
-            return self._addresses.node_of(destination) == node
+            return callee.node == node
         image = self._images.get((*client.pod, client.container), "")
         return any(part in (image or client.container) for part in SCRAPERS)

@@ -95,7 +95,8 @@ class Prometheus:
         first = [track for track in self._tracks if track.query.id in (*queries.IDENTITY, FRESHNESS)]
         others = [track for track in self._tracks if track not in first]
         failed = self._read(first, end, until)
-        self.who = identify(self._metrics(end, {}, first))
+        former, self.who = self.who, identify(self._metrics(end, {}, first))
+        self.who.follow(former, end, min((self._newest(track, end)[0] for track in others), default=end))
         unknown = next((t.query.id for t in first if t.query.id in queries.IDENTITY and t.have_to < 0), None)
         if unknown is None:
             failed |= self._read(others, end, until)
@@ -195,7 +196,9 @@ class Prometheus:
         """Columns [first, last] of a query: keys and values of the rows to keep, and the number of series. Raises QueryFailed."""
         columns = last - first + 1
         answer = self.connection.query_range(_expr(query, step), first * step, last * step, step, timeout)
-        return who.fold(query, (decode(part, query.by, first * step, step, columns) for part in answer), columns)
+        parts = (decode(part, query.by, first * step, step, columns) for part in answer)
+        # Only a cycle's columns have the numbers by which ``who`` knows what was read before.
+        return who.fold(query, parts, columns, first if step == self.step else None)
 
     def _metrics(self, end: int, failed: dict[str, str], tracks: list[_Track]) -> Metrics:
         start = end - self.columns + 1

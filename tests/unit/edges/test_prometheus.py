@@ -9,11 +9,13 @@ from urllib.parse import parse_qs
 import numpy as np
 import pytest
 from appstatus.model.facts import Facts
-from appstatus.model.queries import Query
+from appstatus.model.queries import BY_ID, IDENTITY, Query
 from appstatus.model.who import Who
 from appstatus.sources.prometheus import OVERLAP, Prometheus
 from appstatus.sources.promhttp import Connection, Endpoint, QueryFailed
+from clusters import deployment, facts, k8s, pod
 
+WHO_CALLS = tuple(BY_ID[query] for query in ("agent_sample_time", *IDENTITY, "tcp_failed_connects"))
 TABLE = (Query("up", "up", ("pod",), "x"), Query("agent_sample_time", "stamp", ("machine_id",), "x"))
 STEP = 10.0
 
@@ -169,6 +171,63 @@ def test_nothing_is_read_before_it_is_known_who_is_who(script):
     assert list(metrics.failed) == ["listen"], "what it said before will do"
     np.testing.assert_array_equal(metrics.get("up").values[0], metrics.times)
     prometheus.close()
+
+
+class Calls:
+    """frontend's failed connects to 10.1.0.5:8080, 4 a second up to ``until``; ``holder``: the pod that has the address."""
+
+    def __init__(self, script, until):
+        self.prometheus = Prometheus(Endpoint(script.url), STEP, table=WHO_CALLS, window=600, deadline=5.0)
+        self.down = False
+        client = k8s("frontend-6c8d9f7b5-bbbbb") | {"destination": "10.1.0.5:8080"}
+
+        def answer(form):
+            if self.down:
+                return 503, {"status": "error", "error": "starting"}
+            if "failed_connects" in form["query"]:
+                return 200, matrix(form, [client], lambda t: 4.0 if t <= until else 0.0)
+            return 200, matrix(form, [])
+
+        script.answer = answer
+
+    def read(self, now, *holder):
+        """Connects by upstream in the steps that end at ``now - 3 * STEP`` to ``now``."""
+        known = facts([deployment("cart"), deployment("billing")], holder)
+        metrics = self.prometheus.update(now, lambda answers: Who(known, answers))
+        series = metrics.get("tcp_failed_connects")
+        return {str(key[1]): row[-4:].tolist() for key, row in zip(series.keys, series.values, strict=True)}
+
+
+CART = pod("cart-6c8d9f7b5-bcdfg", deployment("cart"), "10.1.0.5")
+BILLING = pod("billing-6c8d9f7b5-bcdfg", deployment("billing"), "10.1.0.5")
+
+
+@pytest.fixture
+def calls(script):
+    found = Calls(script, until=10_000.0)
+    yield found
+    found.prometheus.close()
+
+
+@pytest.mark.parametrize("between", ["nothing", "nobody has the address", "the store is down"])
+def test_what_was_read_stays_with_whom_it_was_about_when_the_address_gets_a_new_holder(calls, between):
+    assert calls.read(10_000.0, CART)["shop/cart.deployment"] == [4, 4, 4, 4]
+    if between == "the store is down":
+        calls.down = True
+        calls.read(10_005.0, BILLING)
+        calls.down = False
+    if between == "nobody has the address":
+        assert calls.read(10_000.0)["shop/cart.deployment"] == [4, 4, 4, 4]
+    unknown = [pytest.approx(np.nan, nan_ok=True)]
+    for steps in (1, 2, 3):
+        found = calls.read(10_000.0 + steps * STEP, BILLING)
+        assert found["shop/cart.deployment"] == [4] * (4 - steps) + unknown * steps
+        assert found["shop/billing.deployment"] == unknown * (4 - steps) + [0] * steps
+
+
+def test_an_address_that_nobody_knew_yet_is_found_in_what_is_read_again(calls):
+    assert calls.read(10_000.0)["10.1.0.5:8080"] == [4, 4, 4, 4]
+    assert calls.read(10_010.0, CART)["shop/cart.deployment"][1:] == [4, 4, 0]
 
 
 def test_a_series_says_from_when_on_it_has_been_asked_for(script, monkeypatch):

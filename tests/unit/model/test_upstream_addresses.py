@@ -101,6 +101,12 @@ def test_names_inside_the_cluster_are_its_services() -> None:
     assert resolve(known, "redis.shop.svc:6379") == (REDIS.key, "")
 
 
+def test_a_name_that_a_pods_address_once_had_is_not_the_pods() -> None:
+    known = facts([CART, REDIS], [CART_POD, REDIS_POD], [service("redis", "", 6379, [REDIS_POD])])
+    old = [("10.1.0.1", "redis-0.redis.shop.svc.cluster.local")]
+    assert resolve(known, "10.1.0.1:8080", "10.1.0.1:8080", fqdns=old) == (CART.key, CART_POD.name)
+
+
 @pytest.mark.parametrize("destination", ["127.0.0.1:8080", "[::1]:8080"])
 def test_loopback_is_nobody(destination: str) -> None:
     assert resolve(ALL, destination, destination) is None

@@ -112,6 +112,30 @@ def test_without_the_api_server_applications_come_from_the_metrics() -> None:
     assert states == [("worker-1", True, False), ("worker-1", False, False)]
 
 
+GONE, HERE = [1.0, 1, 1, N, N, N, N, N], [N, N, N, 1.0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("gone", [GONE, [1.0] * 6 + [N, N]])
+def test_who_listened_at_an_address_last_is_asked_there(gone: list[float]) -> None:
+    old, new, client = k8s("cart-6c8d9f7b5-bcdfg"), k8s("billing-6c8d9f7b5-xxxxx"), k8s("frontend-6c8d9f7b5-bbbbb")
+    there = {"listen_addr": "10.1.0.5:8080"}
+    called = {"http_out": [(client | {"destination": "10.1.0.5:8080", "status": "5xx"}, 3.0)]}
+    listens = [(old | there, gone), (new | there, HERE)]
+    [connection] = built(Facts(), metrics(called | {"listen": listens})).connections
+    assert connection.upstream == AppKey("shop", "Deployment", "billing")
+    [connection] = built(Facts(), metrics(called | {"listen": listens[:1]})).connections
+    assert connection.upstream == AppKey("shop", "Deployment", "cart"), "nobody newer claims it"
+
+
+def test_a_name_that_is_still_seen_counts_more_than_one_that_is_not() -> None:
+    names = [({"ip": "3.3.3.3", "fqdn": "old.io"}, GONE), ({"ip": "3.3.3.3", "fqdn": "much.newer.io"}, HERE)]
+    called = {"http_out": [(k8s(CART_A.name) | {"destination": "3.3.3.3:443", "status": "2xx"}, 3.0)]}
+    [connection] = built(ALL, metrics(called | {"ip_to_fqdn": names})).connections
+    assert connection.upstream.name == "much.newer.io:443"
+    [connection] = built(ALL, metrics(called | {"ip_to_fqdn": names[:1]})).connections
+    assert connection.upstream.name == "old.io:443"
+
+
 def test_nodes_are_found_by_machine_id_else_by_host_name() -> None:
     known = facts(nodes=[node("node-1", MACHINE), node("node-2", "")])
     world = made(
