@@ -29,7 +29,7 @@ from appstatus.kube import ApiError, Unreachable, own_path
 from appstatus.metrics import Findings, OperatorMetrics
 from appstatus.model.build import build
 from appstatus.model.facts import Facts
-from appstatus.model.identity import CUSTOM
+from appstatus.model.identity import CUSTOM, is_former
 from appstatus.model.series import Metrics
 from appstatus.model.who import Who
 from appstatus.report.corev1 import LABEL_APPLICATION, label_value
@@ -136,7 +136,11 @@ class Engine:
         with stages.time("policy"):
             workloads: dict[AppKey, Workload] = {} if worlds else dict(facts.workloads)
             for _, world in worlds:
-                workloads |= {key: app for key, app in world.applications.items() if app.ref is not None or key.kind == CUSTOM}
+                workloads |= {
+                    key: app
+                    for key, app in world.applications.items()
+                    if app.ref is not None or (key.kind == CUSTOM and not is_former(key, scope))
+                }
             policy = resolve(scope, configured.slos, configured.overrides, workloads.values(), now)
         found = Cycle(now, facts, policy, problems=assigned.problems, notes=assigned.notes)
         with stages.time("judgement"):
@@ -251,7 +255,9 @@ class Engine:
                 calls.setdefault(connection.client, set()).add(connection.upstream)
         if leading:
             self._adopt(observed)
-        present = {*found.facts.workloads, *observed}
+        # A custom application that was taken out of its Project has no SLO any more; its workloads may well be there.
+        former = {app for app in self._incidents.parts if is_former(app, found.policy.scope)}
+        present = {*found.facts.workloads, *observed, *former}
         unjudged = found.policy.apps.keys() - observed.keys()
         return machine.step(self._incidents.parts.values(), observed, diagnoses, present, found.now, calls, unjudged)
 

@@ -102,6 +102,13 @@ class Scope:
                     return custom.name
         return None
 
+    def has_custom_application(self, namespace: str, name: str) -> bool:
+        return any(
+            custom.namespace == namespace and custom.name == name
+            for project in self._in_order(namespace)
+            for custom in project.custom_applications
+        )
+
     def _in_order(self, namespace: str) -> list[Project]:
         judge = self._judge.get(namespace)
         others = [v.project for v in self.projects.values() if v.accepted and v.project is not judge]

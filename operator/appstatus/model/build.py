@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from appstatus.api.names import AppKey
 from appstatus.api.scope import Scope
 from appstatus.model.facts import Facts, PodFact
-from appstatus.model.identity import CUSTOM, Identities, Owner
+from appstatus.model.identity import CUSTOM, Identities, Owner, is_former
 from appstatus.model.queries import CONTAINER, QUERIES
 from appstatus.model.rows import fold, increments
 from appstatus.model.series import F64, Key, Metrics, Series
@@ -51,11 +51,14 @@ def build(who: Who, metrics: Metrics, now: float) -> World:
 
     _add_pods(application, applications, facts, identities)
     _add_containers(application, who, metrics)
-    made = connections(metrics)
+    # What is left of a custom application that no Project has any more is nobody's; but whom it called was called.
+    made = [connection for connection in connections(metrics) if not is_former(connection.upstream, grouping)]
     for connection in made:
         application(connection.client).upstreams.append(connection)
         application(connection.upstream).downstreams.append(connection)
     for key, (all_peers, outside) in served(metrics).items():
+        if is_former(key, grouping):
+            continue
         app = application(key)
         app.served, app.outside = all_peers, outside
     return World(

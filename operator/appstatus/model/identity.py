@@ -23,6 +23,11 @@ CUSTOM = "CustomApplication"
 _SAME_FORM = {"DaemonSet": ("DaemonSet", "Job")}
 
 
+def is_former(app: AppKey, grouping: Scope) -> bool:
+    """Whether this is a custom application that no Project has any more."""
+    return app.kind == CUSTOM and not grouping.has_custom_application(app.namespace, app.name)
+
+
 class Owner(NamedTuple):
     """``pod``: (namespace, name) if the container is in one; ``instance``: name of the instance within its application."""
 

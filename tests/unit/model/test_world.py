@@ -3,8 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from appstatus.api.names import EXTERNAL, AppKey
+from appstatus.api.project import parse_project
+from appstatus.api.scope import Scope
 from appstatus.model.build import build
 from appstatus.model.facts import ContainerFact, Facts
+from appstatus.model.identity import is_former
 from appstatus.model.queries import BACKFILL, BY_ID, QUERIES, window
 from appstatus.model.series import Series
 from appstatus.model.who import Who
@@ -134,6 +137,38 @@ def test_a_name_that_is_still_seen_counts_more_than_one_that_is_not() -> None:
     assert connection.upstream.name == "much.newer.io:443"
     [connection] = built(ALL, metrics(called | {"ip_to_fqdn": names[:1]})).connections
     assert connection.upstream.name == "old.io:443"
+
+
+def grouping(*names: str) -> Scope:
+    custom = [{"name": name, "namespace": "shop", "instances": ["cart-*"]} for name in names]
+    spec = {"prometheus": {"url": "http://x"}, "customApplications": custom}
+    metadata = {"name": "default", "uid": "u", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    project = parse_project({"apiVersion": "appstatus.dev/v1alpha1", "kind": "Project", "metadata": metadata, "spec": spec})
+    assert not project.problems
+    return Scope([project], {"shop": {}})
+
+
+def test_a_custom_application_is_gone_with_its_name_in_the_project() -> None:
+    to_cart = {"destination": "10.1.0.1:80", "actual_destination": "10.1.0.1:80", "status": "5xx"}
+    answers = metrics(
+        {
+            "http_in": [(k8s(CART_A.name) | {"peer": "outside", "status": "2xx"}, 5.0)],
+            "http_out": [(k8s(REDIS_POD.name) | to_cart, 3.0), (k8s(CART_A.name) | TO_REDIS | {"status": "overdue"}, 2.0)],
+        }
+    )
+    before = Who(ALL, answers, grouping("basket"))
+    kept = {
+        query: Series(*before.fold(BY_ID[query], [(series.keys, series.values)], T)[:2]) for query, series in answers.series.items()
+    }
+    basket = AppKey("shop", "CustomApplication", "basket")
+    rings = replace(answers, series=kept)
+    then = build(before, rings, NOW)
+    assert then.applications[basket].served.requests and {c.client for c in then.connections} == {basket, REDIS.key}
+    for names in ((), ("renamed",)):
+        now = build(Who(ALL, answers, grouping(*names)), rings, NOW)
+        assert [(c.client, c.upstream) for c in now.connections] == [(basket, REDIS.key)], "what redis was asked it was asked"
+        assert not now.applications[basket].served.requests and not now.applications[REDIS.key].upstreams
+        assert is_former(basket, grouping(*names)) and not is_former(basket, grouping("basket"))
 
 
 def test_nodes_are_found_by_machine_id_else_by_host_name() -> None:
