@@ -1,6 +1,6 @@
-"""Simulated time against a real API server: an engine whose metrics are computed for any moment and whose writes can be cut off."""
+"""Simulated time against a real API server: an engine whose Prometheus tells of any moment and whose writes can be cut off."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,12 @@ from appstatus.config import Config
 from appstatus.engine import Engine
 from appstatus.kube import Kube
 from appstatus.metrics import OperatorMetrics
-from appstatus.model.queries import BY_ID, IDENTITY
-from appstatus.model.series import Metrics, Series
+from appstatus.model.queries import BY_ID
 from appstatus.model.world import BUCKETS
 from appstatus.slo.ledger import Ledger
 from appstatus.sources.kubernetes import Cache
-from appstatus.sources.prometheus import Identify
+from appstatus.sources.prometheus import Prometheus, _expr
+from appstatus.sources.promhttp import Answer, Connection, Endpoint, QueryFailed
 from appstatus.sources.promql import Rates
 from appstatus.stores import Store, Stores
 from synthetic import MACHINE, NODE
@@ -45,23 +45,15 @@ class Script:
     namespace: str
     ips: dict[str, str]
     edges: list[Edge]
-    filled: bool = True
-    columns: int = COLUMNS
     down: bool = False
     silent: bool = False  # the users' own queries find nothing
-    newest: float | None = None
 
-    def update(self, now: float, identify: Identify) -> Metrics:
-        end = int(now // STEP)
-        times = np.arange(end - COLUMNS + 1, end + 1) * STEP
-        self.who = identify(Metrics(times, STEP, {}, {}, None))
-        if self.down:
-            return Metrics(times, STEP, {}, {"agent_sample_time": "connection refused"}, self.newest)
-        self.newest = float(times[-1]) - 1.0
+    def rows(self, times: np.ndarray) -> dict[str, list[tuple[tuple[str, ...], np.ndarray]]]:
+        """By query: labels and values of each series, with the zeros that the real query leaves out."""
         rows: dict[str, list[tuple[tuple[str, ...], np.ndarray]]] = {}
 
         def add(query: str, values: np.ndarray | float, **labels: str) -> None:
-            row = np.full(COLUMNS, values) if isinstance(values, float) else values
+            row = np.full(len(times), values) if isinstance(values, float) else values
             rows.setdefault(query, []).append((tuple(labels.get(name, "") for name in BY_ID[query].by), row))
 
         add("agent_sample_time", times - 1.0, machine_id=MACHINE)
@@ -97,21 +89,36 @@ class Script:
                 }
                 add("http_out", good, **client, status="2xx")
                 add("http_out", bad, **client, status="5xx")
+                add("http_out_timed", good + bad, **client)
                 add("tcp_connects", edge.rate, **client)
-        answers = {query: ([key for key, _ in found], np.vstack([row for _, row in found])) for query, found in rows.items()}
-        identity = {query: Series(*answers[query]) for query in IDENTITY if query in answers}
-        self.who = identify(Metrics(times, STEP, identity, {}, None))
-        series = {query: Series(*self.who.fold(BY_ID[query], [answer], COLUMNS)[:2]) for query, answer in answers.items()}
-        return Metrics(times, STEP, series, {}, self.newest)
-
-    def chunk(self, *_: Any) -> Metrics:
-        return Metrics(np.empty(0), STEP, {}, {}, None)
-
-    def close(self) -> None:
-        pass
+        return rows
 
     def _id(self, pod: str) -> str:
         return f"/k8s/{self.namespace}/{pod}/app"
+
+
+class Answers(Connection):
+    """A server that knows the script; all else of the source of metrics is the real one."""
+
+    QUERIES = {_expr(query, STEP): query for query in BY_ID.values()}
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(Endpoint("http://unused"))
+        self.script = script
+
+    def query_range(self, expr: str, start: float, end: float, step: float, timeout: float) -> Iterator[Answer]:
+        if self.script.down:
+            raise QueryFailed("unreachable", "connection refused")
+        query = self.QUERIES[expr]
+        times = np.arange(start, end + step / 2, step)
+        answer = []
+        for labels, row in self.script.rows(times).get(query.id, ()):
+            named = dict(zip(query.by, labels, strict=True))
+            sparse = expr.endswith("> 0") or named.get("le", "+Inf") != "+Inf"
+            samples = [[at, str(value)] for at, value in zip(times, row, strict=True) if value > 0 or not sparse]
+            if samples:
+                answer.append({"metric": named, "values": samples})
+        return iter([answer])
 
 
 @dataclass
@@ -205,7 +212,9 @@ class Simulation:
 
     def _store(self, now: float) -> Store:
         ledger, promql = Ledger(STEP, now), _PromQL(self.script)
-        return Store(self.script, promql, ledger, _NoBackfill())  # type: ignore[arg-type]
+        prometheus = Prometheus(Endpoint("http://unused"), STEP)
+        prometheus.connection = Answers(self.script)
+        return Store(prometheus, promql, ledger, _NoBackfill())  # type: ignore[arg-type]
 
     def run(self, seconds: float) -> None:
         end = self.now + seconds
@@ -219,6 +228,7 @@ class Simulation:
                 engine.cycle(self.now)
             except Crash:
                 self.crashes += 1
+                engine.close()
                 self.engine = None
                 self.crashing.at = None
 
