@@ -146,7 +146,7 @@ def _audit(arguments: argparse.Namespace) -> int:
         else:
             print(yaml.safe_dump(listing, sort_keys=False, allow_unicode=True), end="")
     healths = {document["health"] for document in documents.values()}
-    return VIOLATED if "Violated" in healths else UNKNOWN if "Unknown" in healths else OK
+    return VIOLATED if "Violated" in healths else UNKNOWN if "Unknown" in healths or not documents else OK
 
 
 def _cluster(kubeconfig: str | None) -> tuple[Facts, Configured, dict[str, dict[str, str]]]:

@@ -70,11 +70,12 @@ class Cycle:
 
     def judge_health(self) -> None:
         for app in self.policy.apps:
-            judgement = self.judgement(app)
-            if judgement is None:
+            judgement, application = self.judgement(app), self.application(app)
+            if judgement is None or application is None:
                 self.health[app] = "Unknown"
             else:
-                self.health[app] = appstatus.health(self.statuses(app), judgement.checks.get(app, []), missing(judgement.world))
+                checks = judgement.checks.get(app, [])
+                self.health[app] = appstatus.health(application, self.statuses(app), checks, missing(judgement.world))
 
 
 def missing(world: World) -> str:

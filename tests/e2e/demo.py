@@ -97,9 +97,13 @@ def all_healthy(kube: Cluster) -> bool:
 
 
 def health_line(kube: Cluster) -> str:
-    health = kube.health(SHOP)
-    rest = [f"{name} {value}" for name, value in sorted(health.items()) if value != "Healthy"]
-    return f"{len(health) - len(rest)} of {len(health)} Healthy" + (": " + ", ".join(rest) if rest else "")
+    statuses = {i["metadata"]["name"]: i.get("status", {}) for i in kube.get("appstatus", "-n", SHOP)["items"]}
+    rest = [
+        f"{name} {status.get('health', 'not judged yet')}" + (f" ({status['cause']})" if status.get("cause") else "")
+        for name, status in sorted(statuses.items())
+        if status.get("health") != "Healthy"
+    ]
+    return f"{len(statuses) - len(rest)} of {len(statuses)} Healthy" + (": " + ", ".join(rest) if rest else "")
 
 
 def first(kube: Cluster, kind: str, since: float, reason: str = "") -> dict | None:

@@ -30,10 +30,15 @@ class Status(Protocol):
     def state(self) -> str: ...
     @property
     def sli(self) -> float | None: ...
+    @property
+    def violated(self) -> bool: ...
+    @property
+    def bad_ratio_5m(self) -> float | None: ...
 
 
 def inspect(judge: Judge, statuses: Sequence[Status]) -> list[CheckResult]:
-    """One result per SLO check that has an objective: of several objectives the worst."""
+    """One result per SLO check that has an objective: of several objectives the worst. Its value is the share of good events, over
+    the last five minutes while it is violated: over a window of days what happens now may not show."""
     results = []
     for check_id in ("SLOAvailability", "SLOLatency"):
         mine = [s for s in statuses if _CHECK[s.objective.indicator] == check_id]
@@ -45,9 +50,15 @@ def inspect(judge: Judge, statuses: Sequence[Status]) -> list[CheckResult]:
                 check_id,
                 BY_ID[check_id].area,
                 _OUTCOMES[worst.state],
-                None if worst.sli is None else 100 * worst.sli,
+                _value(worst),
                 100 * worst.objective.ratio,
                 evidence=f"{worst.objective.id}: {worst.state}",
             )
         )
     return results
+
+
+def _value(status: Status) -> float | None:
+    if status.violated and status.bad_ratio_5m is not None:
+        return 100 * (1 - status.bad_ratio_5m)
+    return None if status.sli is None else 100 * status.sli

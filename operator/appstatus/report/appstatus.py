@@ -9,6 +9,7 @@ from appstatus.api.fields import Problem
 from appstatus.api.names import AppKey
 from appstatus.diagnosis.result import Diagnosis
 from appstatus.incidents.incident import Participation
+from appstatus.inspections.instances import PERIODIC
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import AREAS
 from appstatus.model.world import Application
@@ -50,16 +51,22 @@ class Findings:
     missing: str = ""
 
 
-def health(statuses: Sequence[SLOStatus], checks: Sequence[CheckResult], missing: str = "") -> Health:
-    """Violated: a tier fires. Unknown: no fresh data for an SLO, or for every check. Warning: a check fails, no budget is left."""
+def health(app: Application, statuses: Sequence[SLOStatus], checks: Sequence[CheckResult], missing: str = "") -> Health:
+    """Violated: a tier fires. Unknown: no fresh data for an SLO, or for every check; no instance is available yet. Warning: a check
+    fails, no budget is left."""
     if any(status.violated for status in statuses):
         return "Violated"
     judged = {check.outcome for check in checks if check.area != "slo"} - {"skip"}
-    if missing or any(status.state == "NoData" for status in statuses) or judged == {"unknown"}:
+    if missing or any(status.state == "NoData" and not status.idle for status in statuses) or judged == {"unknown"}:
         return "Unknown"
     if "fail" in judged or any(status.state == "Exhausted" for status in statuses):
         return "Warning"
-    return "Healthy"
+    return "Unknown" if _unavailable(app) else "Healthy"
+
+
+def _unavailable(app: Application) -> bool:
+    """None of the instances that there should be is available, whether it starts or has just gone: nobody can call that healthy."""
+    return bool(app.desired) and app.available == 0 and app.key.kind not in PERIODIC
 
 
 def appstatus(
@@ -72,7 +79,7 @@ def appstatus(
     generation  of the AppStatus object (it has no spec, so normally 1)
     """
     app = found.application
-    state = health(found.statuses, found.checks, found.missing)
+    state = health(app, found.statuses, found.checks, found.missing)
     part = found.participation
     document: Document = {
         "project": found.project,
@@ -112,7 +119,7 @@ def _instances(app: Application) -> Document:
 
 
 def _summary(statuses: Sequence[SLOStatus]) -> str:
-    judged = [status for status in statuses if status.state != "Pending"]
+    judged = [status for status in statuses if status.state != "Pending" and not status.idle]
     return f"{sum(status.state == 'Met' for status in judged)}/{len(judged)}" if judged else "-"
 
 
@@ -146,6 +153,8 @@ def _conditions(found: Findings, state: Health) -> list[Condition]:
     }
     status = {"Healthy": True, "Warning": False, "Violated": False, "Unknown": None}[state]
     reason = {"Healthy": "AllGood", "Warning": "ChecksFail", "Violated": "SLOViolated", "Unknown": "NoData"}[state]
+    if state == "Unknown" and not found.missing and _unavailable(found.application):
+        reason, sentences["Unknown"] = "NotAvailable", "no instance is available"
     conditions = [Condition("Healthy", status, reason, sentences[state]), *inspected.conditions(found.checks)]
     if found.statuses:
         conditions.append(_slos_met(found.statuses))

@@ -86,6 +86,10 @@ def entry(status: SLOStatus) -> Document:
     return document
 
 
+# Why an SLO is not evaluated, by the condition that is False.
+_NOT_EVALUATED = {"Accepted": "Rejected", "TargetResolved": "NoTarget"}
+
+
 def slo_status(
     slo: SLO,
     status: SLOStatus | None,
@@ -108,6 +112,9 @@ def slo_status(
             "objective": format_objective(slo.ratio),
         }
     runtime: tuple[Condition, ...] = ()
+    refused = {condition.type for condition in conditions if condition.status is False}
+    if status is None and refused & _NOT_EVALUATED.keys():
+        document["state"] = next(state for kind, state in _NOT_EVALUATED.items() if kind in refused)
     if status is not None:
         objective = status.objective
         runtime = slo_runtime(status.state, status.reason, status.sli, objective.ratio, status.idle)

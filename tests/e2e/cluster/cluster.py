@@ -72,6 +72,7 @@ def down() -> None:
     host.check_free(Path(SETTINGS.kubelet_root))
     with host.lock(), step("removing the cluster"):
         _remove()
+        KUBECONFIG.unlink(missing_ok=True)  # else it would point to nobody
 
 
 def healthy() -> bool:

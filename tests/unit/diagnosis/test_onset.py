@@ -58,7 +58,7 @@ def test_gaps_are_ignored() -> None:
     assert abs(windows(TIMES, STEP, bad).onset - ONSET) <= 2 * STEP
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.floats(0, 1e6) | st.just(float("nan")), min_size=0, max_size=40))
 def test_any_series_has_an_onset_within_it(values: list[float]) -> None:
     bad = np.full(T, np.nan)

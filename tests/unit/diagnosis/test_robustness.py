@@ -49,7 +49,7 @@ def punch(made: World, share: float, seed: int) -> None:
         all_of(edge.traffic)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SHARES, st.integers(0, 2**32 - 1))
 def test_holes_in_a_healthy_world_accuse_nobody(share: float, seed: int) -> None:
     made = chain(None, None)
@@ -57,7 +57,7 @@ def test_holes_in_a_healthy_world_accuse_nobody(share: float, seed: int) -> None
     assert not diagnose(made, {}, app_key("front"), [], NOW).dominant
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SHARES, st.integers(0, 2**32 - 1), st.sampled_from([(0.3, None), (None, 0.5), (0.3, 0.5)]))
 def test_holes_in_a_broken_world_never_accuse_the_innocent(
     share: float, seed: int, fault: tuple[float | None, float | None]

@@ -135,7 +135,7 @@ CRASHES = st.frozensets(st.integers(1, 40), max_size=3)
 QUIET = [dict.fromkeys(NAMES, "met")] * 8
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     course=st.lists(st.fixed_dictionaries(dict.fromkeys(NAMES, LEVELS)), min_size=1, max_size=25),
     causes=st.fixed_dictionaries({name: st.sampled_from([name, "postgres", "redis"]) for name in NAMES}),
@@ -149,7 +149,7 @@ def test_any_course_with_any_crash(course, causes, crashes, evidence_after, seed
     check_each_incident(cluster)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     starts=st.fixed_dictionaries({name: st.integers(0, 6) for name in NAMES}),
     level=st.fixed_dictionaries({name: st.sampled_from(["fast", "slow"]) for name in NAMES}),

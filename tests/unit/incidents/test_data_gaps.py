@@ -193,7 +193,7 @@ def test_the_state_survives_its_text(until):
         assert read_gap(gap_document(gap), "other") == replace(gap, uid="other")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.sampled_from(["fresh", "missing", "unknown"]), st.booleans(), st.booleans()), min_size=1, max_size=200)
 )

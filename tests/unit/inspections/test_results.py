@@ -1,5 +1,7 @@
 """What holds for every check: settings, the SLO checks, and that no input makes it crash or accuse anybody."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from appstatus.api.conditions import format_time
@@ -83,6 +85,12 @@ def test_slo_checks_say_what_the_evaluation_says(state: str, outcome: str) -> No
     assert [(r.id, r.outcome, r.value, r.threshold) for r in slo] == [("SLOAvailability", outcome, 97.0, 99.0)]
 
 
+def test_while_it_is_violated_the_value_is_that_of_now_not_of_the_window() -> None:
+    burning = replace(status("availability", "Outage", 0.9999), bad_ratio_5m=0.8)
+    found = run(world([application(CART)]), None, NOW, {CART: [burning]})[CART]
+    assert [(r.value, r.threshold) for r in found if r.area == "slo"] == [(pytest.approx(20.0), 99.0)]
+
+
 def test_of_several_objectives_the_worst_is_shown() -> None:
     statuses = [status("latency", "Met", 0.999), status("latency", "FastBurn", 0.95), status("latency", "NoData", None)]
     found = run(world([application(CART)]), None, NOW, {CART: statuses})[CART]
@@ -119,7 +127,7 @@ def test_nothing_fails_in_a_healthy_world() -> None:
     assert {r.outcome for r in run(healthy(), None, NOW)[CART]} <= {"pass", "skip"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_missing_samples_never_crash_and_never_accuse(data: st.DataObject) -> None:
     made = healthy()

@@ -31,7 +31,7 @@ def test_the_input_is_not_changed() -> None:
     np.testing.assert_array_equal(values, before)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 40), st.integers(1, 6), st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 16]))
 def test_folding_in_chunks_is_folding_one_group_after_the_other(count: int, groups: int, seed: int, chunk: int) -> None:
     rng = np.random.default_rng(seed)

@@ -78,14 +78,14 @@ def test_an_outage_is_still_one_in_which_nobody_is_answered_well() -> None:
     assert state([*kept, *silent]).state == "Outage"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.booleans(), min_size=len(REQUESTS), max_size=len(REQUESTS)))
 def test_whichever_series_of_requests_are_missing_nothing_fires(kept: list[bool]) -> None:
     found = state([*(row for row, keep in zip(REQUESTS, kept, strict=True) if keep), *HISTOGRAMS])
     assert found.state not in ("Outage", "FastBurn") and (found.bad_ratio_5m or 0.0) < 0.1, found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.randoms(use_true_random=False))
 def test_whichever_half_of_all_series_is_missing_nothing_fires(random: Random) -> None:
     rows = [*REQUESTS, *HISTOGRAMS]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from appstatus.api.conditions import accepted
+from appstatus.api.conditions import Condition, accepted
 from appstatus.api.names import AppKey, ObjectRef
 from appstatus.api.slo import parse_slo
 from appstatus.diagnosis.result import Evidence
@@ -66,14 +66,23 @@ def test_the_columns_of_one_that_has_no_slo_but_a_failing_check():
 def test_health():
     passing, failing = checks(SLOLatency="pass"), checks(SLOLatency="pass", CPUThrottling="fail")
     unknown = [replace(check, outcome="unknown") for check in passing]
-    assert health([status()], failing) == "Violated"
-    assert health([status(), status("NoData")], failing, "Prometheus does not answer") == "Violated"
-    assert health([status("NoData")], failing) == "Unknown"
-    assert health([met()], passing, "Prometheus does not answer") == "Unknown"
-    assert health([], unknown) == "Unknown"
-    assert health([met()], failing) == "Warning"
-    assert health([status("Exhausted")], passing) == "Warning"
-    assert health([status("Pending")], passing) == "Healthy"
+    assert health(application(), [status()], failing) == "Violated"
+    assert health(application(), [status(), status("NoData")], failing, "Prometheus does not answer") == "Violated"
+    assert health(application(), [status("NoData")], failing) == "Unknown"
+    assert health(application(), [met()], passing, "Prometheus does not answer") == "Unknown"
+    assert health(application(), [], unknown) == "Unknown"
+    assert health(application(), [met()], failing) == "Warning"
+    assert health(application(), [status("Exhausted")], passing) == "Warning"
+    assert health(application(), [status("Pending")], passing) == "Healthy"
+
+
+def test_nobody_calls_an_application_healthy_of_which_no_instance_is_available():
+    passing = checks(SLOLatency="pass")
+    down = replace(application(), available=0)
+    assert health(down, [status("Pending")], passing) == "Unknown"
+    assert health(replace(down, desired=0), [], passing) == "Healthy", "scaled to zero on purpose"
+    document = made(findings(application=down, checks=passing, statuses=[status("Pending")], participation=None))
+    assert condition(document, "Healthy") == ("Unknown", "NotAvailable", "no instance is available")
 
 
 def test_a_budget_with_data_for_a_part_of_the_window_shows_the_part():
@@ -137,7 +146,8 @@ def test_missing_data_outweigh_what_is_waited_for():
 def test_an_slo_that_nobody_calls_lacks_no_data():
     idle = status("NoData", reason="no requests in the window", idle=True, sli=None, budget=None)
     document = made(findings(checks=checks(SLOLatency="unknown"), statuses=[idle], participation=None))
-    assert condition(document, "DataAvailable")[:2] == ("True", "Gathering") and document["health"] == "Unknown"
+    assert condition(document, "DataAvailable")[:2] == ("True", "Gathering")
+    assert (document["health"], document["sloSummary"]) == ("Healthy", "-"), "no traffic is no trouble"
 
 
 def test_nothing_is_written_while_figures_move_a_little():
@@ -357,3 +367,10 @@ def test_latency_of_a_dependency_without_answers_is_left_out():
     app.upstreams[0].traffic.seconds = np.zeros(40)
     app.upstreams[0].traffic.timed = np.zeros(40)
     assert "latency" not in made(findings(application=app))["dependencies"][0]
+
+
+@pytest.mark.parametrize(("kind", "state"), [("Accepted", "Rejected"), ("TargetResolved", "NoTarget")])
+def test_the_state_of_an_slo_says_why_it_is_not_evaluated(kind, state):
+    document = slo_status(written(), None, None, [*accepted(), Condition(kind, False, "Why", "because")], {}, NOW)
+    assert document["state"] == state
+    assert "state" not in slo_status(written(), None, None, accepted(), {}, NOW)

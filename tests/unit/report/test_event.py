@@ -181,7 +181,7 @@ def test_the_name_is_the_same_at_every_try_and_differs_by_application_incident_a
     assert len(event_name(long, "SLOFastBurn")) == 253
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     subject=st.text(min_size=0, max_size=900),
     others=st.lists(st.text("абвгд-x", min_size=1, max_size=200), max_size=60),

@@ -93,7 +93,7 @@ def test_longer_windows_make_room():
     assert sums(history, 90 * DAY)[2] == pytest.approx(90 * DAY, rel=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_all_levels_agree_with_a_plain_sum(data):
     """Random traffic, random overlap, random late corrections, against one flat list of numbers."""
