@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .addresses import local_addresses
 
 MAX_EXPANDED = 16  # a namespace with more addresses (kube-proxy in IPVS mode has one for each Service) keeps the wildcard
+MAX_PIDS = 4  # remembered of each namespace: in the node's own, processes that listen for a moment come and go without end
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,15 @@ class Listeners:
 
     def __init__(self) -> None:
         self._open: Counter[Listener] = Counter()
-        self._pids: dict[int, set[int]] = {}  # by network namespace: processes known to be in it
+        self._pids: dict[int, list[int]] = {}  # by network namespace: processes in it; the one that told addresses, then the latest
         self._addresses: dict[int, set[str]] = {}
 
     def opened(self, listener: Listener, pid: int) -> None:
         self._open[listener] += 1
-        self._pids.setdefault(listener.netns, set()).add(pid)
+        pids = self._pids.setdefault(listener.netns, [])
+        if pid not in pids:
+            pids.append(pid)
+            del pids[1:-MAX_PIDS + 1]
         if listener.netns not in self._addresses:
             self._look(listener.netns)
 
@@ -51,12 +55,13 @@ class Listeners:
             self._look(netns)
 
     def _look(self, netns: int) -> None:
-        for pid in sorted(self._pids.get(netns, ())):
-            found = local_addresses(pid)
+        pids = self._pids.get(netns, [])
+        while pids:
+            found = local_addresses(pids[0])
             if found:
                 self._addresses[netns] = found
                 return
-            self._pids[netns].discard(pid)  # it ended
+            del pids[0]  # it ended
 
     def items(self) -> set[tuple[int, str, int]]:
         """(owner, address, port); a wildcard stands for every address of its namespace but loopback."""

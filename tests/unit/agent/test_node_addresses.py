@@ -2,9 +2,10 @@
 
 import sys
 
+import appstatus_agent.network.listening
 import pytest
 from appstatus_agent.network.addresses import parse_fib_trie, parse_if_inet6, parse_routes, parse_routes6
-from appstatus_agent.network.listening import MAX_EXPANDED, Listener, Listeners, expand
+from appstatus_agent.network.listening import MAX_EXPANDED, MAX_PIDS, Listener, Listeners, expand
 
 FIB_TRIE = """Main:
   +-- 0.0.0.0/0 3 0 5
@@ -83,6 +84,33 @@ def test_the_end_of_an_unknown_listener_is_survived():
     listeners = Listeners()
     listeners.closed(Listener(owner=7, netns=1, ip="10.1.2.3", port=80))
     assert listeners.items() == set()
+
+
+def test_few_processes_of_a_namespace_are_remembered_and_one_that_lives_is_among_them(monkeypatch):
+    """The node's own namespace is never without listeners, and processes that listen for a moment come and go in it."""
+    alive, asked = {1}, []
+    address = ["10.0.0.1"]
+
+    def of_process(pid):
+        asked.append(pid)
+        return {*address} if pid in alive else set()
+
+    monkeypatch.setattr(appstatus_agent.network.listening, "local_addresses", of_process)
+    listeners, wildcard = Listeners(), Listener(owner=7, netns=1, ip="0.0.0.0", port=80)
+    listeners.opened(wildcard, pid=1)
+    for pid in range(1000, 3000):
+        brief = Listener(owner=7, netns=1, ip="127.0.0.1", port=pid)
+        listeners.opened(brief, pid)
+        listeners.closed(brief)
+        if pid == 2000:
+            address[:] = ["10.0.0.2"]
+            listeners.refresh()
+            assert listeners.items() == {(7, "10.0.0.2", 80)}
+    alive, address[:] = {2999}, ["10.0.0.3"]
+    asked.clear()
+    listeners.refresh()
+    assert listeners.items() == {(7, "10.0.0.3", 80)}
+    assert len(asked) <= MAX_PIDS
 
 
 def test_listeners_of_a_container_that_is_gone_leave():
