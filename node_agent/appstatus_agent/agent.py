@@ -13,7 +13,8 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -252,22 +253,26 @@ class Agent:
         silent = {name: now - beat for name, beat in self._beats.items() if now - beat > SILENCE_SECONDS}
         return "".join(f"thread {name} has not run for {seconds:.0f} s\n" for name, seconds in silent.items())
 
-    def scrape(self, reader: str) -> str:
-        """The page as `reader`, an address, is to see it."""
+    def scrape(self, reader: str) -> tuple[str, Callable[[], None]]:
+        """The page as `reader`, an address, is to see it, and what to call once it has got it."""
         with self._scrape_lock:
-            began = time.perf_counter()
+            now, began = time.monotonic(), time.perf_counter()
             page = Page(self._common)
             page.add("node_agent_info", 1, [("version", self._version)])
             add_node(page)
             add_containers(page, self.registry)
             self._add_network(page)
             if self._kernel:
-                self._add_kernel(page, self._kernel, reader)
+                self._add_kernel(page, self._kernel, reader, now)
             self.features.add(page)
             page.add("appstatus_agent_scrape_seconds", self._scrape_seconds)
             text = page.text()
             self._scrape_seconds = time.perf_counter() - began
-            return text
+        return text, partial(self._has_read, reader, now)
+
+    def _has_read(self, reader: str, when: float) -> None:
+        with self._scrape_lock:
+            self._readers.has_read(reader, when)
 
     def _add_network(self, page: Page) -> None:
         for owner, ip, port in sorted(self._listeners.items()):
@@ -278,8 +283,7 @@ class Agent:
         for ip, name in self._names.items():
             page.add("ip_to_fqdn", 1, [("ip", ip), ("fqdn", name)])
 
-    def _add_kernel(self, page: Page, kernel: Kernel, reader: str) -> None:
-        now = time.monotonic()
+    def _add_kernel(self, page: Page, kernel: Kernel, reader: str, now: float) -> None:
         with self._kernel_lock:
             self._traffic.update_requests(kernel.read_requests(), now)
             self._traffic.update_tcp(kernel.read_tcp(), now)

@@ -4,8 +4,8 @@ A row belongs to one life of a container (its cgroup); the next life, or a row d
 make the counter of a label set fall, since `rate()` would count everything again. So what a row had when it left stays in its
 series as long as that has another row. A series without rows leaves.
 
-A series is shown at 0 to each reader that it is new to, and with what its rows counted from that reader's next scrape on: `rate()`
-sees no increase from nothing to a first value, so that a container's first error would stay invisible.
+A series is shown at 0 to each reader that it is new to (readers.py), and with what its rows counted from that reader's next scrape
+on: `rate()` sees no increase from nothing to a first value, so that a container's first error would stay invisible.
 
 Text is made only for series that changed since the last time.
 """

@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -20,10 +21,13 @@ def parse_listen(text: str) -> tuple[str, int]:
     return address.strip("[]") or "0.0.0.0", int(port)
 
 
-def serve(listen: tuple[str, int], scrape: Callable[[str], str], healthy: Callable[[], str]) -> ThreadingHTTPServer:
+def serve(
+    listen: tuple[str, int], scrape: Callable[[str], tuple[str, Callable[[], None]]], healthy: Callable[[], str]
+) -> ThreadingHTTPServer:
     """Start serving in the background. OSError when the address is taken.
 
-    `scrape` is given the reader's address; `healthy` returns "" or what is wrong.
+    `scrape` is given the reader's address, and returns the page and what to call once it is delivered; `healthy` returns "" or
+    what is wrong.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -34,12 +38,22 @@ def serve(listen: tuple[str, int], scrape: Callable[[str], str], healthy: Callab
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                self._answer(200, scrape(self.client_address[0]), CONTENT_TYPE)
+                page, delivered = scrape(self.client_address[0])
+                gave_up = self._client_gave_up()
+                self._answer(200, page, CONTENT_TYPE)
+                if not gave_up:
+                    delivered()
             elif path == "/healthz":
                 wrong = healthy()
                 self._answer(503 if wrong else 200, wrong or "ok\n")
             else:
                 self._answer(404, "Here are /metrics and /healthz.\n")
+
+        def _client_gave_up(self) -> bool:
+            """It has closed the connection: what is then written goes nowhere, but the first write does not say so."""
+            poller = select.poll()
+            poller.register(self.connection, select.POLLRDHUP)
+            return bool(poller.poll(0))
 
         def _answer(self, status: int, text: str, content_type: str = "text/plain; charset=utf-8") -> None:
             body = text.encode()

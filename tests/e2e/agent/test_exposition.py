@@ -78,23 +78,64 @@ class Failing(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_the_first_error_begins_at_0_for_each_reader(agent):
-    """Two replicas of Prometheus, told apart by their addresses."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Failing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with pytest.raises(urllib.error.HTTPError, match="500"):
-        urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/")
-    server.shutdown()
-    server.server_close()
+class Errors:
+    """A server that answers nothing but 500, and how many of its answers the agent tells to which address."""
 
-    def read(source: str) -> list[float]:
-        connection = http.client.HTTPConnection("127.0.0.1", 10393, source_address=(source, 0))
-        connection.request("GET", "/metrics")
+    def __init__(self):
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Failing)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._address = f"127.0.0.1:{self._server.server_port}"
+
+    def make(self, count: int) -> None:
+        for _ in range(count):
+            with pytest.raises(urllib.error.HTTPError, match="500"):
+                urllib.request.urlopen(f"http://{self._address}/")
+
+    def read(self, source: str) -> list[float]:
+        connection = _ask(source)
         page = connection.getresponse().read().decode()
         connection.close()
-        return find(page, "container_http_requests_total", destination=f"127.0.0.1:{server.server_port}", status="5xx")
+        return find(page, "container_http_requests_total", destination=self._address, status="5xx")
 
-    assert [read(f"127.0.0.{host}") for host in (2, 3, 2, 3)] == [[0], [0], [1], [1]]
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _ask(source: str) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection("127.0.0.1", 10393, source_address=(source, 0))
+    connection.request("GET", "/metrics")
+    return connection
+
+
+@pytest.fixture
+def errors():
+    errors = Errors()
+    yield errors
+    errors.close()
+
+
+def test_the_first_error_begins_at_0_for_each_reader(agent, errors):
+    """Two replicas of Prometheus, told apart by their addresses."""
+    errors.make(1)
+    assert [errors.read(f"127.0.0.{host}") for host in (2, 3, 2, 3)] == [[0], [0], [1], [1]]
+
+
+def test_a_prometheus_that_comes_back_with_another_address_sees_no_fall(agent, errors):
+    errors.read("127.0.0.12")
+    seen = []
+    for host in (12, 12, 13, 13, 12):
+        errors.make(5)
+        seen += errors.read(f"127.0.0.{host}")
+    assert seen == [0, 10, 15, 20, 25]
+
+
+def test_a_scrape_that_was_given_up_has_not_shown_the_first_errors(agent, errors):
+    errors.read("127.0.0.14")
+    errors.make(5)
+    _ask("127.0.0.14").close()
+    agent.page()  # waits for its turn behind that one
+    assert [errors.read("127.0.0.14") for _ in range(2)] == [[0], [5]]
 
 
 def test_memory_when_idle(agent):

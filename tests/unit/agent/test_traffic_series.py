@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from appstatus_agent.exposition import Page, escape, number
 from appstatus_agent.kernel import rows
-from appstatus_agent.readers import NEW_SECONDS, Readers
+from appstatus_agent.readers import MOST, Readers
 from appstatus_agent.traffic import Traffic
 
 OWNERS = {7: "/k8s/shop/cart-1/cart", 8: "/k8s/shop/cart-1/cart", 9: '/odd/"name"\\', 10: None}
@@ -71,13 +71,15 @@ def text(traffic, requests=(), tcp_rows=()):
     return scrape(traffic, requests, tcp_rows)
 
 
-def scrape(traffic, requests=(), tcp_rows=(), reader="10.244.0.2", after=15):
+def scrape(traffic, requests=(), tcp_rows=(), reader="10.244.0.2", after=15, delivered=True):
     """`after` seconds later."""
     traffic.now += after
     traffic.update_requests(np.concatenate(requests) if len(requests) else np.zeros(0, rows.REQUEST), traffic.now)
     traffic.update_tcp(np.concatenate(tcp_rows) if len(tcp_rows) else np.zeros(0, rows.TCP), traffic.now)
     page = Page()
     traffic.add(page, traffic.readers.since(reader, traffic.now))
+    if delivered:
+        traffic.readers.has_read(reader, traffic.now)
     return page.text()
 
 
@@ -196,12 +198,45 @@ def test_what_happened_before_a_reader_came_is_not_new_to_it(traffic):
     assert total(scrape(traffic, other, after=3600)) == 570
 
 
+@pytest.mark.parametrize("turns", ["AAB", "AABABBA", "ABBABA", "AABCACB"])
+def test_a_counter_never_falls_for_a_prometheus_that_has_several_addresses(traffic, turns):
+    """A pod replaced that keeps its volume, or NAT: one database behind every address."""
+    seen = [total(scrape(traffic, [request(s5xx=40 * turn)], reader=reader)) for turn, reader in enumerate(turns, 1)]
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0, 40 * len(turns))
+
+
+def test_a_counter_never_falls_though_more_readers_come_than_are_remembered(traffic):
+    hosts = [f"10.0.{turn}.{host}" for turn in range(3) for host in range(MOST)]
+    turns = enumerate(["A", "A", *hosts, "A"])
+    seen = [total(scrape(traffic, [request(s5xx=turn)], reader=reader, after=1)) for turn, reader in turns]
+    assert seen == sorted(seen)
+
+
+def test_a_replica_that_comes_later_sees_the_0_of_what_nobody_has_read_in_full(traffic):
+    assert total(scrape(traffic, [request(s5xx=3)], reader="A")) == 0
+    assert [total(scrape(traffic, [request(s5xx=3)], reader=reader, after=7)) for reader in "BAB"] == [0, 3, 3]
+
+
+def test_the_first_errors_are_visible_though_a_scrape_was_not_delivered(traffic):
+    assert [
+        total(scrape(traffic, [request(s5xx=5)], delivered=delivered)) for delivered in (False, True, False, True)
+    ] == [0, 0, 5, 5]
+
+
 def test_a_bounded_number_of_readers_is_remembered():
     readers = Readers()
-    for host in range(200):
-        readers.since(f"10.0.0.{host}", 1.0)
-    assert readers.since("10.0.0.199", 2.0) == 1.0
-    assert readers.since("10.0.0.100", 2.0) == 2.0 - NEW_SECONDS
+    for host in range(MOST + 1):
+        readers.has_read(f"10.0.0.{host}", 1.0 + host)
+    assert readers.since("10.0.0.0", 100.0) == 0, "the one that read longest ago"
+    assert readers.since("10.0.0.1", 100.0) == 2.0
+
+
+def test_a_page_that_took_longer_than_the_next_one_does_not_turn_back():
+    readers = Readers()
+    readers.has_read("10.0.0.1", 20.0)
+    readers.has_read("10.0.0.1", 10.0)
+    assert readers.since("10.0.0.1", 30.0) == 20.0
 
 
 def test_gauges_are_of_now_from_the_first_scrape_on(traffic):
