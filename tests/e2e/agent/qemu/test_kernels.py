@@ -20,7 +20,7 @@ V1 = (
     "test_requests_keys.py::test_container_in_v1_hierarchies_only",
     "test_requests_keys.py::test_a_port_shared_by_containers_in_v1_hierarchies_only",
 )
-TESTS, SECONDS = ((*BASIC, *REST), 3600) if os.environ.get("ALL_KERNELS") else ((*BASIC, *V1), 1100)
+TESTS, SECONDS = ((*BASIC, *REST), 3600) if os.environ.get("ALL_KERNELS") else ((*BASIC, *V1), 1800)
 
 
 @pytest.mark.timeout(SECONDS + 100)
