@@ -11,9 +11,10 @@
 struct totals {
 	__u64 bytes_sent;
 	__u64 bytes_received;
-	__u64 segments;
-	__u64 retransmits;
-	__u64 spurious;
+	__u32 segments; /* these three wrap around, as they do in the kernel */
+	__u32 retransmits;
+	__u32 spurious;
+	__u32 zero;
 };
 
 /* An outbound connection, from its first SYN until it closes. Key: the socket's address in the kernel. */
@@ -92,14 +93,25 @@ static __always_inline __u64 growth(__u64 *before, __u64 now)
 	return more;
 }
 
+/* The same of a counter that the kernel keeps in 32 bits. */
+static __always_inline __u32 growth32(__u32 *before, __u32 now)
+{
+	__u32 more = now - *before;
+
+	if ((__s32)more <= 0)
+		return 0;
+	*before = now;
+	return more;
+}
+
 /* Brings the connection's counters into its series. */
 static __always_inline void flush(struct connection *c, const struct totals *now, struct tcp_series *series)
 {
 	__u64 sent = growth(&c->flushed.bytes_sent, now->bytes_sent);
 	__u64 received = growth(&c->flushed.bytes_received, now->bytes_received);
-	__u64 segments = growth(&c->flushed.segments, now->segments);
-	__u64 retransmits = growth(&c->flushed.retransmits, now->retransmits);
-	__u64 spurious = growth(&c->flushed.spurious, now->spurious);
+	__u32 segments = growth32(&c->flushed.segments, now->segments);
+	__u32 retransmits = growth32(&c->flushed.retransmits, now->retransmits);
+	__u32 spurious = growth32(&c->flushed.spurious, now->spurious);
 
 	if (!(sent | received | segments | retransmits | spurious))
 		return;

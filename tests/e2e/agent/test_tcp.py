@@ -236,6 +236,32 @@ def test_retransmits_of_a_sound_network_are_spurious(kernel, owners):
     talk.close()
 
 
+TOTALS = struct.Struct("=QQIIII")  # struct totals of bpf/connection.h; the last one in struct connection is what was flushed
+
+
+def test_kernel_counters_that_wrap_around(kernel, owners):
+    """Segments and retransmits of a socket are 32 bits: 2^32 segments later they go on from 0."""
+    talk = Talk(owners).open()
+    talk.ask(b"q")
+    (one,) = tcp_of(kernel, owners.ids["client"]).values()
+    connections = kernel._maps["connections"]
+    ((key, value),) = (
+        (bytes(key), bytes(value))
+        for key, value in zip(*connections.read(), strict=True)
+        if owners.ids["client"].to_bytes(8, "little") in bytes(value)
+    )
+    sent, received, segments, retransmits, spurious, zero = TOTALS.unpack(value[-TOTALS.size :])
+    assert (sent, received, segments, zero) == (1, 0, one["segments"], 0)
+    near_the_end = TOTALS.pack(sent, received, (segments - 1000) % 2**32, (retransmits - 100) % 2**32, (spurious - 10) % 2**32, 0)
+    connections.set(key, value[: -TOTALS.size] + near_the_end)
+    talk.ask(b"q")
+    (later,) = tcp_of(kernel, owners.ids["client"]).values()
+    growth = {name: later[name] - one[name] for name in ("bytes_sent", "segments", "retransmits", "spurious")}
+    assert growth["bytes_sent"] == 1 and growth["segments"] >= 1001 and growth["retransmits"] >= 100, growth
+    assert growth["segments"] < 1010 and growth["retransmits"] < 110 and 10 <= growth["spurious"] < 20, growth
+    talk.close()
+
+
 @pytest.mark.parametrize("host", ["::1", "::ffff:127.0.0.1"])
 def test_ipv6(kernel, owners, host):
     talk = Talk(owners, host=host).open()
