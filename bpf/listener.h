@@ -115,16 +115,22 @@ static __always_inline const struct sock *parent_of(const struct sock *child)
 
 static __always_inline void child_begins(const struct sock *child)
 {
-	struct listener_key at = listener_of(child, local_port(child));
-	struct listener *known = bpf_map_lookup_elem(&listeners, &at);
-	__u64 parent, id = (__u64)child, *owner;
+	struct listener_key at;
+	struct listener *known;
+	__u64 parent, id = (__u64)child, *owner = 0;
 
-	if (!known || !known->shared)
+	if (cgroup_of_sock(child) != config.root_cgroup) /* says it itself, and nobody would take the entry out */
 		return;
-	parent = (__u64)parent_of(child);
-	owner = bpf_map_lookup_elem(&listener_owners, &parent);
+	at = listener_of(child, local_port(child));
+	known = bpf_map_lookup_elem(&listeners, &at);
+	if (known && known->shared) {
+		parent = (__u64)parent_of(child);
+		owner = bpf_map_lookup_elem(&listener_owners, &parent);
+	}
 	if (owner)
 		bpf_map_update_elem(&child_owners, &id, owner, BPF_ANY);
+	else
+		bpf_map_delete_elem(&child_owners, &id); /* of this memory's last socket, which was never established */
 }
 
 /* Of a socket that was just accepted and whose cgroup says nothing. */

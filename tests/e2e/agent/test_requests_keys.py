@@ -273,6 +273,46 @@ def test_a_port_shared_by_containers_in_v1_hierarchies_only(load, before):
             kernel.close()
 
 
+@pytest.mark.skipif(v1_memory() is None, reason="this machine has no cgroup-v1 hierarchies")
+def test_children_of_a_shared_port_leave_nothing_to_later_sockets(load, owners):
+    """Containers of v2 share a port; their connections' memory is then used again by those of one in v1 hierarchies only."""
+    folder = v1_memory() / f"appstatus-test-{os.getpid()}"
+    folder.mkdir()
+    kernel, listeners, server, port = load(), [], None, 0
+    try:
+        for name in ("client", "server"):
+            with owners.as_(name):
+                listeners.append(socket.socket())
+                listeners[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                listeners[-1].bind(("127.0.0.1", port))
+                listeners[-1].listen(64)
+                port = listeners[-1].getsockname()[1]
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+        for end in (*clients, *listeners):  # what was not accepted yet goes with its listener
+            end.close()
+        time.sleep(0.5)  # a socket's memory is free after a grace period of RCU
+        groups = [find_cgroup_root() / "cgroup.procs", folder / "cgroup.procs"]
+        server = subprocess.Popen([sys.executable, "-c", SHARING, "0", "one", *map(str, groups)], stdout=subprocess.PIPE)
+        port = int(server.stdout.readline())
+        for _ in range(100):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(GET)
+                assert client.makefile("rb").read().endswith(b"one")
+        settle()
+        table = kernel.read_tcp()
+        table = table[(table["key"]["direction"] == rows.INBOUND) & (table["key"]["destination_port"] == port)]
+        accepted = {int(row["key"]["owner"]): int(row["value"]["accepted"]) for row in table}
+        assert accepted == {folder.stat().st_ino | rows.OWNER_V1: 100}
+    finally:
+        if server:
+            server.kill()
+            server.wait()
+        for listener in listeners:
+            listener.close()
+        kernel.close()
+        folder.rmdir()
+
+
 def attached() -> set[int]:
     """Ids of the tap's programs in this kernel: they live as long as their links."""
     shown = subprocess.run(["bpftool", "-j", "prog", "show"], check=True, capture_output=True).stdout
