@@ -55,14 +55,21 @@ static __always_inline void note_listener(const struct listener_key *key, __u64 
 {
 	struct listener *known = bpf_map_lookup_elem(&listeners, key), fresh = { .owner = owner, .sockets = 1 };
 
-	if (known) {
-		if (known->owner != owner)
-			known->shared = 1;
-		known->owner = owner;
-		add(&known->sockets, 1);
-	} else if (bpf_map_update_elem(&listeners, key, &fresh, BPF_ANY)) {
-		count(FULL_LISTENERS);
+	if (!known) {
+		long error = bpf_map_update_elem(&listeners, key, &fresh, BPF_NOEXIST);
+
+		if (!error)
+			return;
+		known = error == -17 /* EEXIST: another one listens at the same moment */ ? bpf_map_lookup_elem(&listeners, key) : 0;
+		if (!known) {
+			count(FULL_LISTENERS);
+			return;
+		}
 	}
+	if (known->owner != owner)
+		known->shared = 1;
+	known->owner = owner;
+	add(&known->sockets, 1);
 }
 
 static __always_inline void listen_begins(const struct sock *sk)

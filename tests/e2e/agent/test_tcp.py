@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP per owner and destination, listeners, processes, cgroups and DNS answers, with real sockets and processes."""
 
+import mmap
 import os
 import socket
 import struct
@@ -428,6 +429,71 @@ def test_listener_opens_and_closes(kernel, owners):
     assert next(e for e in got if is_ours(True)(e)).pid == os.getpid()
     listener.close()
     wait_for(kernel, is_ours(False))
+
+
+LISTENS = """
+import mmap, os, socket, sys
+board, me = mmap.mmap(int(sys.argv[1]), 4096), int(sys.argv[2])
+os.sched_setaffinity(0, {int(sys.argv[3])})
+for turn in range(1, 256):
+    while board[0] != turn:
+        pass
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", int.from_bytes(board[8:10], "little")))
+    board[2 + me] = turn
+    while board[1] != turn:
+        pass
+    listener.listen(8)
+    board[4 + me] = turn
+    while board[6] != turn:
+        pass
+    listener.close()
+    board[2 + me] = 0
+"""
+
+
+def test_workers_that_listen_at_once_are_all_counted(kernel):
+    """SO_REUSEPORT, one listener on each CPU: the port is known until the last one is closed."""
+    allowed = sorted(os.sched_getaffinity(0))[:2]
+    if len(allowed) < 2:
+        pytest.skip("needs two CPUs")
+    memory = os.memfd_create("board")
+    os.ftruncate(memory, 4096)
+    board = mmap.mmap(memory, 4096)  # 0: turn, 1: listen!, 2, 3: bound, 4, 5: listening, 6: close!, 8: port
+    workers = [
+        subprocess.Popen([sys.executable, "-c", LISTENS, str(memory), str(me), str(cpu)], pass_fds=[memory])
+        for me, cpu in enumerate(allowed)
+    ]
+
+    def both(at: int, value: int) -> None:
+        until = time.monotonic() + 20
+        while board[at] != value or board[at + 1] != value:
+            assert time.monotonic() < until and not any(worker.poll() for worker in workers)
+            time.sleep(0)
+
+    try:
+        counted = []
+        for turn in range(1, 256):
+            with socket.socket() as holder:
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                holder.bind(("127.0.0.1", 0))
+                port = holder.getsockname()[1]
+                board[8:10] = port.to_bytes(2, "little")
+                board[0] = turn
+                both(2, turn)
+                board[1] = turn
+                both(4, turn)
+                listener = kernel._maps["listeners"].get(struct.pack("=II", network_inode(), port))
+                counted.append(struct.unpack("=QQQ", listener)[1])
+                board[6] = turn
+                both(2, 0)
+        assert counted == [2] * 255, f"{counted.count(1)} of 255 times one of two was lost"
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+        os.close(memory)
 
 
 def test_process_starts_and_ends(kernel, owners):
