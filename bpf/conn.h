@@ -13,15 +13,6 @@ struct {
 	__type(value, struct conn);
 } sockets SEC(".maps");
 
-/* State made before its socket was: payload that completes the handshake reaches ingress with the *listener* as its socket
- * (deferred accept, Fast Open, a lost third ACK). The child adopts it with its first own payload. */
-struct early {
-	struct conn conn;
-	__u32 first; /* sequence number of the first byte seen: others may have been overtaken by it */
-	__u32 zero;
-};
-MAP(early, LRU_HASH, struct tuple, struct early, 4096, 0);
-
 /* Peer classes of inbound requests, decided per connection and refined per request:
  *   local    the remote address is the socket's own or loopback: same pod (or both on the host network)
  *   kubelet  User-Agent kube-probe/ or kube-lifecycle/, and the remote address is one of the node's own or loopback:

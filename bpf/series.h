@@ -147,6 +147,15 @@ static __always_inline bool hole(const struct conn *conn)
 	return conn->hole_from != conn->hole_end;
 }
 
+/* State made before its socket was: payload that completes the handshake reaches ingress with the *listener* as its socket
+ * (deferred accept, Fast Open, a lost third ACK). The child adopts it with its first own packet. */
+struct early {
+	struct conn conn;
+	__u32 first; /* sequence number of the first byte seen: others may have been overtaken by it */
+	__u32 zero;
+};
+MAP(early, LRU_HASH, struct tuple, struct early, 4096, 0);
+
 /* The same requests may be found unanswered twice at once: by the FIN that arrives, which holds no lock of the socket, and by a
  * local close on another CPU. Who is first counts them. */
 struct ending {

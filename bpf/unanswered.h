@@ -30,6 +30,21 @@ static __always_inline bool read_conn(const struct sock *sk, struct conn *conn)
 	return false;
 }
 
+/* The state of a socket that had no packet of its own since (`early`). Nobody else ends it: it is taken out. */
+static __always_inline bool take_early(const struct sock *sk, struct conn *conn)
+{
+	struct early *known;
+	struct tuple tuple;
+
+	tuple_of_sock(sk, &tuple);
+	known = bpf_map_lookup_elem(&early, &tuple);
+	if (!known)
+		return false;
+	*conn = known->conn;
+	bpf_map_delete_elem(&early, &tuple);
+	return true;
+}
+
 /* Requests still waiting when the socket's state becomes CLOSE: by RST, by its own side, or without a packet. */
 static __always_inline void unanswered(const struct sock *sk)
 {
@@ -39,7 +54,7 @@ static __always_inline void unanswered(const struct sock *sk)
 	struct conn conn;
 	__u8 peer;
 
-	if (!config.sockets_map || !read_conn(sk, &conn))
+	if (!config.sockets_map || (!read_conn(sk, &conn) && !take_early(sk, &conn)))
 		return;
 	pending = waiting(&conn);
 	if (!pending)

@@ -124,6 +124,33 @@ def test_deferred_accept_overdue(kernel, owners):
     talk.close()
 
 
+@pytest.mark.parametrize("deferred", [False, True], ids=["at once", "deferred"])
+@pytest.mark.parametrize("how", ["closed unread", "reset", "listener closed"])
+def test_server_aborts(kernel, owners, how, deferred):
+    """The socket is closed before its RST is sent: after a deferred accept that RST would be the first packet of its own."""
+    talk = Talk(owners, listener=listen(owners, *([(socket.TCP_DEFER_ACCEPT, 5)] if deferred else [])))
+    talk.client.connect(talk.address)
+    settle()
+    talk.client.sendall(GET)
+    settle()
+    if how == "listener closed":
+        talk.listener.close()
+    else:
+        accept(talk)
+        if how == "reset":
+            talk.server.recv(4096)
+            reset(talk.server)
+        else:
+            talk.server.close()
+    settle()
+    case = Case(f"server aborts: {how}, deferred: {deferred}", [], {"reset": 1}, server={"closed": 1})
+    check(kernel, owners, case)
+    time.sleep(2.2)
+    kernel.sweep()
+    check(kernel, owners, case)
+    talk.close()
+
+
 def test_fast_open(kernel, owners):
     Path("/proc/sys/net/ipv4/tcp_fastopen").write_text("519")  # client, server, without cookies
     listener = listen(owners, (socket.TCP_FASTOPEN, 64))
