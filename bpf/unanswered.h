@@ -35,6 +35,7 @@ static __always_inline bool take_early(const struct sock *sk, struct conn *conn)
 {
 	struct early *known;
 	struct tuple tuple;
+	__u64 *stray;
 
 	tuple_of_sock(sk, &tuple);
 	known = bpf_map_lookup_elem(&early, &tuple);
@@ -42,6 +43,9 @@ static __always_inline bool take_early(const struct sock *sk, struct conn *conn)
 		return false;
 	*conn = known->conn;
 	bpf_map_delete_elem(&early, &tuple);
+	stray = bpf_map_lookup_elem(&stray_sockets, &tuple); /* the listener could not name it */
+	if (stray && conn->owner == OWNER_UNKNOWN)
+		conn->owner = *stray;
 	return true;
 }
 

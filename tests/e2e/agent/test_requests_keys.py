@@ -209,6 +209,37 @@ def test_container_in_v1_hierarchies_only(load, before):
             kernel.close()
 
 
+@pytest.mark.skipif(v1_memory() is None, reason="this machine has no cgroup-v1 hierarchies")
+def test_abort_after_a_deferred_accept_in_v1_hierarchies_only(load):
+    """The request came before its socket was: the listener's packets do not tell whose it is."""
+    home, root = Path("/proc/self/cgroup").read_text(), find_cgroup_root()
+    v1_home = v1_memory() / home.split(":memory:/")[1].split("\n")[0]
+    v2_home = root / home.split("0::/")[1].split("\n")[0]
+    folder = v1_memory() / f"appstatus-test-{os.getpid()}"
+    folder.mkdir()
+    kernel = load()
+    try:
+        for group in (root, folder):
+            (group / "cgroup.procs").write_text("0")
+        listener = socket.socket()
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 5)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        for group in (v2_home, v1_home):
+            (group / "cgroup.procs").write_text("0")
+        with listener, socket.create_connection(listener.getsockname()) as client:
+            client.sendall(GET)
+            server, _ = listener.accept()
+            server.close()  # with the request unread
+            settle()
+        assert requests_of(kernel, folder.stat().st_ino | rows.OWNER_V1).ended == {"closed": 1}
+    finally:
+        for group in (v2_home, v1_home):
+            (group / "cgroup.procs").write_text("0")
+        folder.rmdir()
+        kernel.close()
+
+
 SHARING = """
 import socket, sys
 port, answer, *groups = sys.argv[1:]
