@@ -57,11 +57,12 @@ static __always_inline bool given_up(const struct sock *sk, const struct connect
 static __always_inline void closed(const struct sock *sk, int from)
 {
 	__u64 id = (__u64)sk;
-	struct connection *c = bpf_map_lookup_elem(&connections, &id);
+	struct connection *c;
 	bool ours;
 
 	if (from != TCP_SYN_SENT)
 		unanswered(sk);
+	c = bpf_map_lookup_elem(&connections, &id); /* late: adopt_connection may add it until the state changes */
 	if (!c)
 		return;
 	read_totals(sk, &c->last);

@@ -72,6 +72,7 @@ static __always_inline void adopt_connection(const struct sock *sk, const struct
 	struct connection c = { .state = OPEN_AT_START };
 	struct listener_key at = { .netns = found->netns, .port = found->local_port };
 	__u64 id = (__u64)sk;
+	long error;
 
 	remember_stray(sk, found->owner);
 	if (bpf_map_lookup_elem(&listeners, &at))
@@ -79,9 +80,12 @@ static __always_inline void adopt_connection(const struct sock *sk, const struct
 	tuple_of_sock(sk, &c.tuple);
 	c.owner = found->owner;
 	read_totals(sk, &c.flushed);
-	/* As above. */
-	if (bpf_map_update_elem(&connections, &id, &c, BPF_NOEXIST) == -7)
+	error = bpf_map_update_elem(&connections, &id, &c, BPF_NOEXIST);
+	if (error == -7 /* E2BIG */)
 		count(FULL_CONNECTIONS);
+	/* If it closed meanwhile, its end has found no entry, and no other will come. */
+	if (!error && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+		bpf_map_delete_elem(&connections, &id);
 }
 
 SEC("iter/task_file")

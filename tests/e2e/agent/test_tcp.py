@@ -3,6 +3,7 @@
 
 import mmap
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -324,6 +325,48 @@ def test_sockets_open_at_start(load, owners):
         assert (one["active"], one["bytes_sent"]) == (0, 5)
     finally:
         kernel.close()
+
+
+RESETS = """
+import os, resource, socket, struct, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+resource.setrlimit(resource.RLIMIT_NOFILE, (5000, 5000))
+listener, kept = socket.create_server(("127.0.0.1", 0)), []
+for _ in range(4000):
+    kept.append(socket.create_connection(listener.getsockname()))
+    other, _ = listener.accept()
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    other.close()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_connections_reset_while_the_start_walks_over_them_do_not_stay(kernel, owners):
+    """Their end comes between the walk's look at the state and its entry. The sockets are kept, so that no memory is used again."""
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("needs two CPUs")
+    here, there, *_ = sorted(allowed)
+    (walker,) = (each.iterator("walk_files") for each in kernel._loaded._objects if "walk_files" in each.programs)
+    stayed = []
+    try:
+        os.sched_setaffinity(0, {here})
+        for _ in range(4):
+            with owners.as_("client"):
+                resets = subprocess.Popen([sys.executable, "-c", RESETS, str(there)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            try:
+                while not select.select([resets.stdout], [], [], 0)[0]:
+                    walker.run()
+                settle()
+                owner = owners.ids["client"].to_bytes(8, "little")
+                stayed.append(sum(owner in bytes(value) for value in kernel._maps["connections"].read()[1]))
+            finally:
+                resets.communicate()
+    finally:
+        walker.link.destroy()
+        os.sched_setaffinity(0, allowed)
+    assert stayed == [0] * 4
 
 
 def test_a_listener_held_by_several_processes_is_one_socket(load, owners):
