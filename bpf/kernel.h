@@ -172,6 +172,10 @@ struct tcp_sock {
 	__u32 srtt_us;
 };
 
+struct mptcp_sock {
+	struct sock *first;
+};
+
 struct socket {
 	struct sock *sk;
 };

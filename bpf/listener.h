@@ -11,7 +11,7 @@ struct listener_key {
 	__u32 port;
 };
 struct listener {
-	__u64 owner; /* of the newest one */
+	__u64 owner; /* of the newest one; who made a connection is told by it unless `shared` */
 	__u64 sockets; /* SO_REUSEPORT, or several addresses */
 	__u64 shared; /* there are, or were, several owners */
 };
@@ -145,7 +145,8 @@ static __always_inline __u64 owner_of_child(const struct sock *child)
 {
 	struct listener_key at = listener_of(child, local_port(child));
 	struct listener *listener = bpf_map_lookup_elem(&listeners, &at);
-	__u64 id = (__u64)child, owner = listener ? listener->owner : OWNER_UNKNOWN, *known;
+	/* One of several is not guessed. */
+	__u64 id = (__u64)child, owner = listener && !listener->shared ? listener->owner : OWNER_UNKNOWN, *known;
 
 	known = bpf_map_lookup_elem(&child_owners, &id);
 	if (known) {

@@ -88,6 +88,17 @@ static __always_inline void adopt_connection(const struct sock *sk, const struct
 		bpf_map_delete_elem(&connections, &id);
 }
 
+/* The socket that the state changes name: of MPTCP its first TCP one. */
+static __always_inline const struct sock *tcp_of(const struct sock *sk, __u16 protocol)
+{
+	const struct mptcp_sock *mptcp = (const void *)sk;
+	const struct sock *first = 0;
+
+	if (protocol == IPPROTO_MPTCP && bpf_core_field_exists(mptcp->first))
+		first = BPF_CORE_READ(mptcp, first);
+	return first ? first : sk;
+}
+
 SEC("iter/task_file")
 int walk_files(struct bpf_iter__task_file *ctx)
 {
@@ -128,7 +139,7 @@ int walk_files(struct bpf_iter__task_file *ctx)
 	found.inode = BPF_CORE_READ(file, f_inode, i_ino);
 	if (*kind == WALK_LISTENERS) {
 		struct listener_key key = { .netns = found.netns, .port = found.local_port };
-		__u64 id = (__u64)sk, owner = found.owner;
+		__u64 id = (__u64)tcp_of(sk, protocol), owner = found.owner;
 
 		/* Held by several processes it is found several times. */
 		if (bpf_map_update_elem(&listener_owners, &id, &owner, BPF_NOEXIST) != -17 /* EEXIST */)

@@ -242,11 +242,11 @@ def test_abort_after_a_deferred_accept_in_v1_hierarchies_only(load):
 
 SHARING = """
 import socket, sys
-port, answer, *groups = sys.argv[1:]
+port, answer, protocol, *groups = sys.argv[1:]
 for group in groups:
     with open(group, "w") as file:
         file.write("0")
-listener = socket.socket()
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, int(protocol))
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 listener.bind(("127.0.0.1", int(port)))
 listener.listen(64)
@@ -259,9 +259,12 @@ while True:
 
 
 @pytest.mark.skipif(v1_memory() is None, reason="this machine has no cgroup-v1 hierarchies")
+@pytest.mark.parametrize("protocol", [socket.IPPROTO_TCP, socket.IPPROTO_MPTCP], ids=["TCP", "MPTCP"])
 @pytest.mark.parametrize("before", [False, True], ids=["listen later", "open before"])
-def test_a_port_shared_by_containers_in_v1_hierarchies_only(load, before):
+def test_a_port_shared_by_containers_in_v1_hierarchies_only(load, before, protocol):
     """SO_REUSEPORT on the host network, as an ingress controller during its rolling update: each answers for its own."""
+    if protocol == socket.IPPROTO_MPTCP and not Path("/proc/sys/net/mptcp/enabled").exists():
+        pytest.skip("this kernel has no MPTCP")
     folders = {name: v1_memory() / f"appstatus-test-{os.getpid()}-{name}" for name in ("old", "new")}
     servers: dict[str, subprocess.Popen] = {}
     kernel, port = None if before else load(), 0
@@ -269,7 +272,7 @@ def test_a_port_shared_by_containers_in_v1_hierarchies_only(load, before):
         for name, folder in folders.items():
             folder.mkdir()
             groups = [find_cgroup_root() / "cgroup.procs", folder / "cgroup.procs"]
-            command = [sys.executable, "-c", SHARING, str(port), name, *map(str, groups)]
+            command = [sys.executable, "-c", SHARING, str(port), name, str(protocol), *map(str, groups)]
             servers[name] = subprocess.Popen(command, stdout=subprocess.PIPE)
             port = int(servers[name].stdout.readline())
         kernel = kernel or load()
@@ -294,6 +297,12 @@ def test_a_port_shared_by_containers_in_v1_hierarchies_only(load, before):
         servers["new"].wait()
         assert ask(5) == {"old": 5, "new": 0}
         assert requests_of(kernel, ids["old"]).ended == {"2xx": answered["old"] + 5}
+        listener_owners = kernel._maps["listener_owners"]  # full, say
+        for key in listener_owners.all_keys():
+            listener_owners.delete(key)
+        unknown = requests_of(kernel, rows.OWNER_UNKNOWN).ended.get("2xx", 0)
+        assert ask(5) == {"old": 5, "new": 0}
+        assert requests_of(kernel, rows.OWNER_UNKNOWN).ended.get("2xx", 0) == unknown + 5, "an owner was guessed"
     finally:
         for server in servers.values():
             server.kill()
@@ -323,7 +332,7 @@ def test_children_of_a_shared_port_leave_nothing_to_later_sockets(load, owners):
             end.close()
         time.sleep(0.5)  # a socket's memory is free after a grace period of RCU
         groups = [find_cgroup_root() / "cgroup.procs", folder / "cgroup.procs"]
-        server = subprocess.Popen([sys.executable, "-c", SHARING, "0", "one", *map(str, groups)], stdout=subprocess.PIPE)
+        server = subprocess.Popen([sys.executable, "-c", SHARING, "0", "one", "0", *map(str, groups)], stdout=subprocess.PIPE)
         port = int(server.stdout.readline())
         for _ in range(100):
             with socket.create_connection(("127.0.0.1", port)) as client:
