@@ -6,14 +6,11 @@ First the metrics of one SLO that asks for it vanish, then Prometheus does not a
 import itertools
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import objects
 import pytest
 from appstatus.kube import Kube, own_path, path
-from appstatus.model.series import Metrics
-from appstatus.sources.prometheus import Identify
 from simulated import Edge, Script, Simulation
 
 pytestmark = pytest.mark.timeout(900)
@@ -29,18 +26,6 @@ _number = itertools.count(1)
 def place(kube):
     objects.namespace(kube, "appstatus")
     objects.node(kube)
-
-
-@dataclass
-class Overloaded(Script):
-    """Prometheus answers all queries but ``failing``."""
-
-    failing: dict[str, str] = field(default_factory=dict)
-
-    def update(self, now: float, identify: Identify) -> Metrics:
-        found = super().update(now, identify)
-        series = {query: series for query, series in found.series.items() if query not in self.failing}
-        return replace(found, series=series, failed=found.failed | self.failing)
 
 
 class Life:
@@ -61,7 +46,7 @@ class Life:
                 kube, own_path("slos", self.name), _custom("SLO", name, {**target, "indicator": PROMQL, "alerting": alerting})
             )
         edges = [Edge(None, FRONTEND), Edge(FRONTEND, CHECKOUT), Edge(FRONTEND, CATALOG)]
-        self.script = Overloaded(self.name, PODS, edges)
+        self.script = Script(self.name, PODS, edges)
         self.simulation = Simulation(kube, self.script, time.time() // MINUTE * MINUTE)
 
     def live(self, crash_at: int | None = None, after: bool = False) -> None:
