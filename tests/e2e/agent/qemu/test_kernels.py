@@ -16,10 +16,7 @@ pytestmark = pytest.mark.bpf
 BASIC = ("test_start.py", "test_refusals.py", "test_requests.py")
 REST = ("test_requests_traps.py", "test_requests_loss.py", "test_requests_keys.py", "test_tcp.py")
 # Of the rest, what runs where cgroup v1 is: the oldest kernel is where it is met.
-V1 = (
-    "test_requests_keys.py::test_container_in_v1_hierarchies_only",
-    "test_requests_keys.py::test_a_port_shared_by_containers_in_v1_hierarchies_only",
-)
+V1 = ("test_requests_keys.py::test_container_in_v1_hierarchies_only",)
 TESTS, SECONDS = ((*BASIC, *REST), 3600) if os.environ.get("ALL_KERNELS") else ((*BASIC, *V1), 1800)
 
 
