@@ -13,7 +13,7 @@ import pytest
 from appstatus.kube import Kube, own_path, path
 from simulated import Edge, Script, Simulation
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 PODS = {f"{name}-6c8d9f7b5-bcdfg": ip for name, ip in objects.APPS.items()}
 FRONTEND, CHECKOUT, CATALOG = PODS
