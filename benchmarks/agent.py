@@ -14,6 +14,11 @@ Needs root, nginx, a C compiler. Prints medians and ratios; `--json FILE` writes
     benchmarks/agent.py --agent 'other-agent --listen=127.0.0.1:9101' --agent-metrics http://127.0.0.1:9101/metrics
 """
 
+import sys
+
+# The operator's benchmark beside this file has the name of a module of the standard library.
+sys.path.append(sys.path.pop(0))
+
 import argparse
 import contextlib
 import json
@@ -25,7 +30,6 @@ import shlex
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
