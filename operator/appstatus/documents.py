@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from appstatus.api import conditions
 from appstatus.api.conditions import Condition
 from appstatus.api.names import GROUP, AppKey
@@ -82,7 +80,7 @@ def missing(world: World) -> str:
     """Why there is no fresh data of any node agent; empty if there is."""
     if world.newest is None:
         return world.missing.get(FRESHNESS) or "Prometheus has no data of any node agent"
-    if world.now - world.newest > max(STALE_SECONDS, STALE_STEPS * world.step):
+    if world.now - world.newest > _stale(world):
         return f"the newest data of any node agent is of {conditions.format_time(world.newest)}"
     return ""
 
@@ -239,7 +237,7 @@ class Documents:
             if meta.name in cycle.notes:
                 reachable = replace(reachable, message=f"{reachable.message}; {cycle.notes[meta.name]}"[:1024])
             found.append(reachable)
-            found.append(conditions.data_available(world.newest, cycle.now, max(STALE_SECONDS, STALE_STEPS * world.step)))
+            found.append(conditions.data_available(world.newest, cycle.now, _stale(world)))
             if world.missing and not _unreachable(world):
                 found[-1] = _partly(world)
             elif found[-1].status and (silent := _silent(world, mine)):
@@ -283,6 +281,11 @@ class Documents:
         return conditions.merge(self._before(plural, key).get("conditions") or (), found, generation, self._cycle.now)
 
 
+def _stale(world: World) -> float:
+    """Seconds after which data are not fresh."""
+    return max(STALE_SECONDS, STALE_STEPS * world.step)
+
+
 def _unreachable(world: World) -> str:
     return world.missing.get(FRESHNESS, "")
 
@@ -290,11 +293,8 @@ def _unreachable(world: World) -> str:
 def _silent(world: World, apps: Iterable[AppKey]) -> list[str]:
     """Nodes of these applications whose agents were heard within the hour and are not now."""
     instances = [i for app in apps if app in world.applications for i in world.applications[app].instances.values()]
-    homes = {i.node for i in instances if not i.obsolete} & world.nodes.keys()
-    late = max(1, round(max(STALE_SECONDS, STALE_STEPS * world.step) / world.step))
-    # A rate ends with the agent's last scrape, while Prometheus repeats a gauge for 5 min.
-    rows = {name: usage for name in homes if (usage := world.nodes[name].cpu_usage) is not None}
-    return sorted(name for name, row in rows.items() if np.isnan(row[-late:]).all() and not np.isnan(row).all())
+    homes = {i.node for i in instances if not i.obsolete}
+    return sorted(name for name in homes if world.heard(name) and not world.heard(name, _stale(world)))
 
 
 def _partly(world: World) -> Condition:

@@ -56,7 +56,7 @@ class Judge:
         return check.threshold if override is None or override.threshold is None else override.threshold
 
     def steps(self, seconds: float) -> int:
-        return max(1, round(seconds / self.world.step))
+        return self.world.steps(seconds)
 
     def recent(self, values: F64, seconds: float) -> F64:
         return values[-self.steps(seconds) :]
@@ -157,12 +157,7 @@ class Judge:
     def _silent_nodes(self) -> list[str]:
         """Nodes of the application whose agents are not heard. Where all are, what is not known has not been measured yet."""
         homes = {i.node for i in self.app.instances.values() if i.node and not i.obsolete}
-        return sorted(name for name in homes if not self._heard(name))
-
-    def _heard(self, name: str) -> bool:
-        node = self.world.nodes.get(name)
-        # A rate ends with the agent's last scrape, while Prometheus repeats a gauge for 5 min.
-        return node is not None and node.cpu_usage is not None and not np.isnan(self.recent(node.cpu_usage, STALE)).all()
+        return sorted(name for name in homes if not self.world.heard(name, STALE))
 
 
 def _beyond(check: Check, values: F64, threshold: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

@@ -5,6 +5,7 @@ import numpy as np
 from appstatus.inspections.judge import Finding, Item, Judge
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID
+from appstatus.model.series import F64
 from appstatus.model.world import Connection
 
 LEAST_FAILED_CONNECTS = 3
@@ -24,8 +25,13 @@ def inspect(judge: Judge) -> list[CheckResult]:
     ]
 
 
-def _known(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> bool:
+def _known(values: F64) -> bool:
     return not bool(np.isnan(values).all())
+
+
+def _events(judge: Judge, rates: F64) -> float:
+    """How many there were; what is not known is none."""
+    return float(np.nansum(rates)) * judge.world.step
 
 
 def _failed(judge: Judge, connection: Connection) -> Finding:
@@ -34,8 +40,7 @@ def _failed(judge: Judge, connection: Connection) -> Finding:
     failed, made = (judge.recent(v, check.sustained_for) for v in (connection.failed_connects, connection.connects))
     if not _known(failed) and not _known(made):
         return Finding(name, False, None)
-    step = judge.world.step
-    failures, successes = float(np.nansum(failed)) * step, float(np.nansum(made)) * step
+    failures, successes = _events(judge, failed), _events(judge, made)
     if failures < LEAST_FAILED_CONNECTS:
         return Finding(name, False, 0.0)
     times = judge.world.times[-len(failed) :][failed > 0]
@@ -49,16 +54,15 @@ def _retransmits(judge: Judge, connection: Connection) -> Finding:
     again = judge.recent(connection.retransmits, check.sustained_for)
     if not _known(again):
         return Finding(name, False, None)
-    step = judge.world.step
-    repeated = float(np.nansum(again)) * step
+    repeated = _events(judge, again)
     if repeated < LEAST_RETRANSMITS:
         return Finding(name, False, 0.0)
     counted = judge.recent(connection.segments_sent, check.sustained_for)
     if _known(counted):
-        sent = max(float(np.nansum(counted)) * step, repeated)  # a SYN is a segment without payload
+        sent = max(_events(judge, counted), repeated)  # a SYN is a segment without payload
     else:  # coroot-node-agent does not count them: at least the bytes fill so many, and each request needs one
-        full = float(np.nansum(judge.recent(connection.bytes_sent, check.sustained_for))) * step / SEGMENT
-        requests = float(np.nansum(judge.recent(connection.traffic.total(len(judge.world.times)), check.sustained_for))) * step
-        sent = repeated + full + requests
+        asked = connection.traffic.total(len(judge.world.times))
+        size, requests = (_events(judge, judge.recent(row, check.sustained_for)) for row in (connection.bytes_sent, asked))
+        sent = repeated + size / SEGMENT + requests
     times = judge.world.times[-len(again) :][again > 0]
     return judge.value(check.id, name, 100 * repeated / sent, float(times[0]), f"{repeated:.0f} of {sent:.0f} segments")

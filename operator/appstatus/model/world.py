@@ -153,3 +153,12 @@ class World:
     connections: list[Connection]
     newest: float | None
     missing: dict[str, str] = field(default_factory=dict)
+
+    def steps(self, seconds: float) -> int:
+        return max(1, round(seconds / self.step))
+
+    def heard(self, node: str, seconds: float | None = None) -> bool:
+        """Whether the agent of a node was heard within the last ``seconds``, or at all. Told by a rate: that ends with the agent's
+        last scrape, while Prometheus repeats a gauge for 5 min."""
+        usage = self.nodes[node].cpu_usage if node in self.nodes else None
+        return usage is not None and not np.isnan(usage if seconds is None else usage[-self.steps(seconds) :]).all()

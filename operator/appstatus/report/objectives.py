@@ -112,10 +112,12 @@ def slo_status(
             "objective": format_objective(slo.ratio),
         }
     runtime: tuple[Condition, ...] = ()
-    refused = {condition.type for condition in conditions if condition.status is False}
-    if status is None and refused & _NOT_EVALUATED.keys():
-        document["state"] = next(state for kind, state in _NOT_EVALUATED.items() if kind in refused)
-    if status is not None:
+    if status is None:
+        refused = {condition.type for condition in conditions if condition.status is False}
+        states = [state for kind, state in _NOT_EVALUATED.items() if kind in refused]
+        if states:
+            document["state"] = states[0]
+    else:
         objective = status.objective
         runtime = slo_runtime(status.state, status.reason, status.sli, objective.ratio, status.idle)
         document |= {
