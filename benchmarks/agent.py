@@ -24,7 +24,6 @@ import contextlib
 import json
 import math
 import os
-import platform
 import re
 import shlex
 import signal
@@ -36,12 +35,13 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine import TICKS, describe, user_and_system
+
 HERE = Path(__file__).resolve().parent
 OURS = "127.0.0.1:10390"
 GROUP = "appstatus-bench"
 ROLES = ("nginx", "loadgen", "agent")
 CPU_ROOT = Path("/sys/fs/cgroup/cpuacct/cpuacct.usage")
-TICKS = os.sysconf("SC_CLK_TCK")
 DESCRIPTORS = 10_000  # of one process, far below the usual limit
 NGINX = """daemon off; worker_processes {workers}; user root; pid {work}/nginx.pid; error_log {work}/nginx.log warn;
 events {{ worker_connections 19000; }}
@@ -152,11 +152,6 @@ def machine_seconds() -> float:
         return int(CPU_ROOT.read_text()) / 1e9
     fields = [int(value) for value in Path("/proc/stat").read_text().split()[1:9]]
     return (fields[0] + fields[1] + fields[2] + fields[5] + fields[6]) / TICKS
-
-
-def user_and_system(pid: int) -> tuple[float, float]:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) / TICKS, int(fields[12]) / TICKS
 
 
 def resident_kib(pid: int) -> int:
@@ -539,13 +534,6 @@ def print_tables(result: dict) -> None:
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
 
 
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-    total = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
-    return f"{os.cpu_count()} x {model}, {total:.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}"
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -613,7 +601,7 @@ def main() -> None:
         finally:
             keeper.kill()
             keeper.wait()
-    result = {"machine": machine(), "when": time.strftime("%F %T"), "runs": rows, "medians": medians(rows), "ratios": ratios(rows)}
+    result = {"machine": describe(), "when": time.strftime("%F %T"), "runs": rows, "medians": medians(rows), "ratios": ratios(rows)}
     print_tables(result)
     if options.json:
         result["medians"] = [

@@ -24,8 +24,6 @@ sys.path.extend([f"{sys.path[-1]}/../tests/e2e", f"{sys.path[-1]}/../tests/e2e/o
 
 import argparse
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -38,12 +36,12 @@ import objects
 from appstatus.crds import apply_crds
 from appstatus.kube import Kube
 from cluster.apiserver import ApiServer, api_server
+from machine import describe, user_and_system
 from operator_cluster import SERVICES, Cluster
 from promprocess import PrometheusProcess
 from replica import Replica
 
 ROOT = Path(__file__).resolve().parents[1]
-TICKS = os.sysconf("SC_CLK_TCK")
 STAGE = re.compile(r"(\w+) (\d+) ms(?: \((\d+) CPU\))?")
 ASKED = {
     "queries": 'prometheus_http_request_duration_seconds_count{handler="/api/v1/query_range"}',
@@ -58,11 +56,6 @@ SHOWN = (
     ("answer_kib", "answers KiB", 0),
     ("written", "written", 0),
 )
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def memory_mib(pid: int) -> tuple[float, float]:
@@ -91,7 +84,7 @@ class Watched:
     def _read(self) -> dict[str, float]:
         pid = self.replica.process.pid
         return {
-            "cpu_seconds": cpu_seconds(pid),
+            "cpu_seconds": sum(user_and_system(pid)),
             "written": self.replica.metric("appstatus_api_writes_total"),
             **asked(self.prometheus.url),
         }
@@ -198,13 +191,6 @@ def show(result: dict) -> None:
     print(result["cycles"][-1]["sentence"])
 
 
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-    total = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
-    return f"{os.cpu_count()} x {model}, {total:.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}"
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--applications", type=int, required=True, metavar="N")
@@ -230,7 +216,7 @@ def main() -> None:
         result = measure(options, api, Path(folder))
     given = {name: value for name, value in vars(options).items() if name != "json"}
     result = {
-        "machine": machine(),
+        "machine": describe(),
         "when": time.strftime("%F %T"),
         "options": given,
         "medians": summary(result["cycles"]),

@@ -5,17 +5,16 @@ three pods of each. The series are those of appstatus-agent, with all statuses a
 """
 
 import itertools
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import objects
 from appstatus.kube import Kube, path
 from appstatus.model.world import BUCKETS
+from synthetic import serve
 
 SERVICES = "10.96.0.0/16"
 CALLS, SPREAD = 3, 3
@@ -196,27 +195,8 @@ class Cluster:
 
     def serve(self) -> dict[str, str]:
         """An agent for each node; scrape job -> address."""
-        targets = {}
-        for node in range(self.nodes):
-
-            class Handler(BaseHTTPRequestHandler):
-                number = node
-
-                def do_GET(handler) -> None:
-                    body = self.text(handler.number, time.time())
-                    handler.send_response(200)
-                    handler.send_header("Content-Type", "text/plain; version=0.0.4")
-                    handler.send_header("Content-Length", str(len(body)))
-                    handler.end_headers()
-                    handler.wfile.write(body)
-
-                def log_message(self, *_: object) -> None:
-                    pass
-
-            server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            targets[f"node-{node}"] = f"127.0.0.1:{server.server_address[1]}"
-        return targets
+        servers = [serve(lambda node=node: self.text(node, time.time())) for node in range(self.nodes)]
+        return {f"node-{node}": f"127.0.0.1:{server.server_address[1]}" for node, server in enumerate(servers)}
 
     # the API server's side
 

@@ -97,7 +97,7 @@ def all_healthy(kube: Cluster) -> bool:
 
 
 def health_line(kube: Cluster) -> str:
-    statuses = {i["metadata"]["name"]: i.get("status", {}) for i in kube.get("appstatus", "-n", SHOP)["items"]}
+    statuses = kube.statuses(SHOP)
     rest = [
         f"{name} {status.get('health', 'not judged yet')}" + (f" ({status['cause']})" if status.get("cause") else "")
         for name, status in sorted(statuses.items())

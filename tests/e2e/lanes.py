@@ -31,43 +31,34 @@ ENDED = re.compile(r"\b(PASSED|FAILED|SKIPPED|ERROR|XFAIL)\b")
 
 @dataclass
 class Lane:
+    """A running lane; ``seconds``: how long it took, 0 until it has ended."""
+
     name: str
-    niceness: int
-    arguments: list[str]
+    log: Path
+    process: subprocess.Popen[bytes]
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
-    process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def code(self) -> int | None:
-        return self.process.returncode if self.process is not None else None
-
-    @property
-    def log(self) -> Path:
-        return binaries.CACHE / "logs" / f"e2e-{self.name}.log"
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "pytest", "-v", "--durations=10", *self.arguments]
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
+    @classmethod
+    def start(cls, name: str, niceness: int, arguments: list[str]) -> Lane:
+        log = binaries.CACHE / "logs" / f"e2e-{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = ["nice", "-n", str(niceness), sys.executable, "-m", "pytest", "-v", "--durations=10", *arguments]
+        with log.open("wb") as output:
             # A session of its own: the terminal's Ctrl-C reaches this process only, which passes it on once.
-            self.process = subprocess.Popen(
-                ["nice", "-n", str(self.niceness), *command],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                start_new_session=True,
-            )
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True)
+        return cls(name, log, process)
 
     def ended(self) -> bool:
-        if self.seconds or self.process is None or self.process.poll() is None:
+        """Whether it has ended since the last time this was asked."""
+        if self.seconds or self.process.poll() is None:
             return False
         self.seconds = time.monotonic() - self.began
         return True
 
     def end(self) -> None:
         """Lets the tests tidy up; what does not end by itself is ended with all that it started."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process.poll() is not None:
             return
         self.process.send_signal(signal.SIGINT)
         try:
@@ -84,14 +75,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Before the tests, whose time-outs do not allow for minutes of compiling.
     binaries.ensure(*((*binaries.API_SERVER, "helm") if os.environ.get("KUBECONFIG") else binaries.BINARIES))
-    lanes = [Lane(name, *how) for name, how in LANES.items()]
+    lanes: list[Lane] = []
     told = began = time.monotonic()
     try:
-        for lane in lanes:
-            lane.start()
+        for name, how in LANES.items():
+            lanes.append(Lane.start(name, *how))
         while any(not lane.seconds for lane in lanes):
             for lane in [lane for lane in lanes if lane.ended()]:
-                print(f"\n===== lane {lane.name}: exit {lane.code} after {lane.seconds:.0f} s =====", flush=True)
+                print(f"\n===== lane {lane.name}: exit {lane.process.returncode} after {lane.seconds:.0f} s =====", flush=True)
                 print(lane.log.read_text(errors="replace"), flush=True)
             if time.monotonic() - told >= TELL_SECONDS:
                 told = time.monotonic()
@@ -102,8 +93,8 @@ def main() -> int:
             lane.end()
         return 130
     for lane in lanes:
-        print(f"lane {lane.name}: {'FAILED' if lane.code else 'passed'} in {lane.seconds:.0f} s")
-    return int(any(lane.code for lane in lanes))
+        print(f"lane {lane.name}: {'FAILED' if lane.process.returncode else 'passed'} in {lane.seconds:.0f} s")
+    return int(any(lane.process.returncode for lane in lanes))
 
 
 if __name__ == "__main__":

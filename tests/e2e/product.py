@@ -74,10 +74,13 @@ class Cluster:
         self.helm("uninstall", RELEASE, "-n", NAMESPACE, "--ignore-not-found", "--wait", "--timeout", "180s")
         self.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
 
+    def statuses(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """status by AppStatus name; empty where nothing has been judged yet."""
+        return {item["metadata"]["name"]: item.get("status", {}) for item in self.get("appstatus", "-n", namespace)["items"]}
+
     def slo_states(self, namespace: str) -> set[str]:
         """States of all SLOs of a namespace's applications, the defaults included; empty before anything is judged."""
-        items = self.get("appstatus", "-n", namespace)["items"]
-        return {slo["state"] for item in items for slo in item.get("status", {}).get("slos", ())}
+        return {slo["state"] for status in self.statuses(namespace).values() for slo in status.get("slos", ())}
 
     def leads(self) -> bool:
         """Somebody holds the operator's Lease, and renewed it lately."""
@@ -86,8 +89,7 @@ class Cluster:
 
     def health(self, namespace: str) -> dict[str, str]:
         """Health by AppStatus name."""
-        items = self.get("appstatus", "-n", namespace)["items"]
-        return {item["metadata"]["name"]: item.get("status", {}).get("health", "") for item in items}
+        return {name: status.get("health", "") for name, status in self.statuses(namespace).items()}
 
     def events(self, since: float = 0.0) -> list[dict[str, Any]]:
         """Events that appstatus posted at or after `since` (unix seconds), oldest first, wherever: a Project's are in `default`."""

@@ -75,12 +75,11 @@ def last_truth(kube: Cluster) -> dict[str, Any]:
 
 def failing(kube: Cluster) -> set[str]:
     """Every inspection of the shop that fails now, as "application:Check"."""
-    found = set()
-    for item in kube.get("appstatus", "-n", SHOP)["items"]:
-        status = item.get("status", {})
-        for entry in status.get("inspections", {}).get("failing", ()):
-            found.add(f"{status['application']['name']}:{entry['id']}")
-    return found
+    return {
+        f"{status['application']['name']}:{entry['id']}"
+        for status in kube.statuses(SHOP).values()
+        for entry in status.get("inspections", {}).get("failing", ())
+    }
 
 
 class Scenario:

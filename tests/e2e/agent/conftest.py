@@ -72,6 +72,16 @@ def network():
 
 
 @pytest.fixture
+def two_cpus():
+    """Numbers of two CPUs, for what they do at once; to whichever a test pins this process, it gets all of its own back."""
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("needs two CPUs")
+    yield tuple(sorted(allowed)[:2])
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.fixture
 def owners():
     """Two fresh cgroups, so that counts of other tests and of the machine cannot mix in."""
     from talk import Owners

@@ -123,14 +123,11 @@ def test_forged_reset(kernel, owners):
     check(kernel, owners, Case("forged reset", [], {"2xx": 1}))
 
 
-def test_reset_while_answers_leave(kernel, owners):
+def test_reset_while_answers_leave(kernel, owners, two_cpus):
     """Two CPUs on one socket: the client's RST arrives while the server answers. Each request ends once."""
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("one CPU")
     with owners.as_("server"):
         listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    allowed = os.sched_getaffinity(0)
-    first, second, *_ = sorted(allowed)
+    first, second = two_cpus
     server = os.fork()
     if server == 0:
         try:
@@ -163,7 +160,6 @@ def test_reset_while_answers_leave(kernel, owners):
     finally:
         os.kill(server, 9)
         os.waitpid(server, 0)
-        os.sched_setaffinity(0, allowed)
         listener.close()
     settle()
     got = requests_of(kernel, owners.ids["server"])
@@ -185,14 +181,11 @@ while True:
 """
 
 
-def test_fin_arrives_while_the_client_closes(kernel, owners):
+def test_fin_arrives_while_the_client_closes(kernel, owners, two_cpus):
     """Two CPUs on one socket, neither waits for the other: the request ends once."""
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("one CPU")
     with owners.as_("server"):
         listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    allowed = os.sched_getaffinity(0)
-    first, second, *_ = sorted(allowed)
+    first, second = two_cpus
     shared = os.memfd_create("flag")
     os.ftruncate(shared, 4096)
     flag = mmap.mmap(shared, 4096)
@@ -218,7 +211,6 @@ def test_fin_arrives_while_the_client_closes(kernel, owners):
     finally:
         server.kill()
         server.wait()
-        os.sched_setaffinity(0, allowed)
         listener.close()
         os.close(shared)
     settle()

@@ -342,12 +342,9 @@ sys.stdin.read()
 """
 
 
-def test_connections_reset_while_the_start_walks_over_them_do_not_stay(kernel, owners):
+def test_connections_reset_while_the_start_walks_over_them_do_not_stay(kernel, owners, two_cpus):
     """Their end comes between the walk's look at the state and its entry. The sockets are kept, so that no memory is used again."""
-    allowed = os.sched_getaffinity(0)
-    if len(allowed) < 2:
-        pytest.skip("needs two CPUs")
-    here, there, *_ = sorted(allowed)
+    here, there = two_cpus
     (walker,) = (each.iterator("walk_files") for each in kernel._loaded._objects if "walk_files" in each.programs)
     stayed = []
     try:
@@ -365,7 +362,6 @@ def test_connections_reset_while_the_start_walks_over_them_do_not_stay(kernel, o
                 resets.communicate()
     finally:
         walker.link.destroy()
-        os.sched_setaffinity(0, allowed)
     assert stayed == [0] * 4
 
 
@@ -496,17 +492,14 @@ for turn in range(1, 256):
 """
 
 
-def test_workers_that_listen_at_once_are_all_counted(kernel):
+def test_workers_that_listen_at_once_are_all_counted(kernel, two_cpus):
     """SO_REUSEPORT, one listener on each CPU: the port is known until the last one is closed."""
-    allowed = sorted(os.sched_getaffinity(0))[:2]
-    if len(allowed) < 2:
-        pytest.skip("needs two CPUs")
     memory = os.memfd_create("board")
     os.ftruncate(memory, 4096)
     board = mmap.mmap(memory, 4096)  # 0: turn, 1: listen!, 2, 3: bound, 4, 5: listening, 6: close!, 8: port
     workers = [
         subprocess.Popen([sys.executable, "-c", LISTENS, str(memory), str(me), str(cpu)], pass_fds=[memory])
-        for me, cpu in enumerate(allowed)
+        for me, cpu in enumerate(two_cpus)
     ]
 
     def both(at: int, value: int) -> None:

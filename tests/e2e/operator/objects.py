@@ -11,10 +11,11 @@ LONG_AGO = "2026-01-01T00:00:00Z"
 
 # One pod each; the names of pods and ReplicaSets are as their controllers make them.
 APPS = {"frontend": "10.0.0.1", "checkout": "10.0.0.2", "catalog": "10.0.0.3"}
+PODS = {f"{name}-6c8d9f7b5-bcdfg": ip for name, ip in APPS.items()}
 
 
 def services() -> dict[str, Service]:
-    return {name: Service(NAMESPACE, f"{name}-6c8d9f7b5-bcdfg", ip) for name, ip in APPS.items()}
+    return {name: Service(NAMESPACE, pod, ip) for name, (pod, ip) in zip(APPS, PODS.items(), strict=True)}
 
 
 def shop(rate: float = 20.0) -> Shop:
@@ -110,20 +111,31 @@ def accept_events(kube: Kube) -> None:
 
 
 def cluster(kube: Kube) -> None:
-    for name in (NAMESPACE, "appstatus"):
-        namespace(kube, name)
+    namespace(kube, "appstatus")
     node(kube)
+    apps(kube)
+
+
+def apps(kube: Kube, where: str = NAMESPACE) -> None:
+    """The applications of the shop in a namespace of their own."""
+    namespace(kube, where)
     for name, ip in APPS.items():
-        deployment(kube, name, ip)
+        deployment(kube, name, ip, where)
+
+
+def custom(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """A custom resource of ours."""
+    return {"apiVersion": "appstatus.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def collect(kube: Kube, name: str) -> None:
+    """Removes the Project and the AppStatus objects of the namespace that both have this name, as the garbage collector would."""
+    kube.request("DELETE", own_path("projects", name=name))
+    kube.request("DELETE", own_path("appstatuses", name))
 
 
 def project(kube: Kube, url: str, step: str = "5s", **spec: Any) -> None:
-    body = {
-        "apiVersion": "appstatus.dev/v1alpha1",
-        "kind": "Project",
-        "metadata": {"name": "default"},
-        "spec": {"prometheus": {"url": url, "step": step}, "namespaces": {"include": [NAMESPACE]}, **spec},
-    }
+    body = custom("Project", "default", {"prometheus": {"url": url, "step": step}, "namespaces": {"include": [NAMESPACE]}, **spec})
     create(kube, own_path("projects"), body)
     kube.request("PATCH", own_path("projects", name="default"), body={"spec": body["spec"]}, content_type=MERGE)
 

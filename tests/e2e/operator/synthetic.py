@@ -150,12 +150,12 @@ class Shop:
         return lines
 
 
-def serve(shop: Shop) -> ThreadingHTTPServer:
-    """On a free port of 127.0.0.1; ``server_address`` tells which."""
+def serve(text: Callable[[], bytes]) -> ThreadingHTTPServer:
+    """An agent's page, as ``text`` gives it for each scrape, on a free port of 127.0.0.1; ``server_address`` tells which."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = shop.text().encode()
+            body = text()
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.send_header("Content-Length", str(len(body)))

@@ -16,8 +16,7 @@ from simulated import Edge, Script, Simulation
 
 pytestmark = pytest.mark.timeout(1500)
 
-PODS = {f"{name}-6c8d9f7b5-bcdfg": ip for name, ip in objects.APPS.items()}
-FRONTEND, CHECKOUT, CATALOG = PODS
+FRONTEND, CHECKOUT, CATALOG = objects.PODS
 MINUTE = 60.0
 _number = itertools.count(1)
 
@@ -47,20 +46,18 @@ class Life:
     def __init__(self, kube: Kube) -> None:
         self.kube = kube
         self.namespace = f"life-{next(_number)}"
-        objects.namespace(kube, self.namespace)
-        for name, ip in objects.APPS.items():
-            objects.deployment(kube, name, ip, self.namespace)
+        objects.apps(kube, self.namespace)
         project = {"prometheus": {"url": "http://unused", "step": "30s"}, "namespaces": {"include": [self.namespace]}}
         project["defaults"] = {"slos": {"availability": {"enabled": False}, "latency": {"enabled": False}}}
         project["nodeAgent"] = {"enabled": False}
-        objects.create(kube, own_path("projects"), _custom("Project", self.namespace, project))
+        objects.create(kube, own_path("projects"), objects.custom("Project", self.namespace, project))
         for name in ("frontend", "checkout"):
             spec = {**SLO, "targetRef": {"kind": "Deployment", "name": name}}
-            objects.create(kube, own_path("slos", self.namespace), _custom("SLO", name, spec))
+            objects.create(kube, own_path("slos", self.namespace), objects.custom("SLO", name, spec))
         # Whole minutes: the incident's id follows from when it opened.
         self.start = time.time() // MINUTE * MINUTE
         edges = [Edge(None, FRONTEND, bad=self.bad), Edge(FRONTEND, CHECKOUT, bad=self.bad), Edge(FRONTEND, CATALOG)]
-        self.simulation = Simulation(kube, Script(self.namespace, PODS, edges), self.start)
+        self.simulation = Simulation(kube, Script(self.namespace, objects.PODS, edges), self.start)
 
     def bad(self, times: np.ndarray) -> np.ndarray:
         at = times - self.start
@@ -79,13 +76,7 @@ class Life:
         return Counter((event["involvedObject"]["name"], event["type"], event["reason"]) for event in found)
 
     def end(self) -> None:
-        """As the garbage collector would."""
-        self.kube.request("DELETE", own_path("projects", name=self.namespace))
-        self.kube.request("DELETE", own_path("appstatuses", self.namespace))
-
-
-def _custom(kind: str, name: str, spec: dict) -> dict:
-    return {"apiVersion": "appstatus.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        objects.collect(self.kube, self.namespace)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from simulated import Edge, Script, Simulation
 pytestmark = pytest.mark.timeout(300)
 
 NAME = "grouped"
-PODS = {f"{name}-6c8d9f7b5-bcdfg": ip for name, ip in objects.APPS.items()}
-FRONTEND, CHECKOUT, _ = PODS
+FRONTEND, CHECKOUT, _ = objects.PODS
 MINUTE = 60.0
 GROUP = [{"name": "basket", "namespace": NAME, "instances": ["checkout-*"]}]
 
@@ -28,22 +27,19 @@ def events(kube: Kube) -> list[tuple[str, str, str]]:
 
 
 def test_one_that_is_taken_out_of_the_project_is_no_longer_judged_and_its_incident_ends(kube):
-    for name in ("appstatus", NAME):
-        objects.namespace(kube, name)
+    objects.namespace(kube, "appstatus")
     objects.node(kube)
-    for name, ip in objects.APPS.items():
-        objects.deployment(kube, name, ip, NAME)
+    objects.apps(kube, NAME)
     spec = {"prometheus": {"url": "http://unused", "step": "30s"}, "namespaces": {"include": [NAME]}}
     spec |= {"customApplications": GROUP, "nodeAgent": {"enabled": False}}
-    project = {"apiVersion": "appstatus.dev/v1alpha1", "kind": "Project", "metadata": {"name": NAME}, "spec": spec}
-    objects.create(kube, own_path("projects"), project)
+    objects.create(kube, own_path("projects"), objects.custom("Project", NAME, spec))
     start = time.time() // MINUTE * MINUTE
 
     def bad(times: np.ndarray) -> np.ndarray:
         return np.where((times > start + 2 * MINUTE) & (times <= start + 12 * MINUTE), 1.0, 0.0)
 
     edges = [Edge(None, FRONTEND), Edge(FRONTEND, CHECKOUT, bad=bad)]
-    simulation = Simulation(kube, Script(NAME, PODS, edges), start)
+    simulation = Simulation(kube, Script(NAME, objects.PODS, edges), start)
     simulation.run(12 * MINUTE)
     assert "basket.customapplication" in judged(kube) and "checkout.deployment" not in judged(kube)
     assert [reason for reason, _, app in events(kube) if app == "basket.customapplication"] == ["SLOFastBurn"]

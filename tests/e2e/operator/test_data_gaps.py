@@ -15,8 +15,7 @@ from simulated import Edge, Script, Simulation
 
 pytestmark = pytest.mark.timeout(1500)
 
-PODS = {f"{name}-6c8d9f7b5-bcdfg": ip for name, ip in objects.APPS.items()}
-FRONTEND, CHECKOUT, CATALOG = PODS
+FRONTEND, CHECKOUT, CATALOG = objects.PODS
 MINUTE = 60.0
 PROMQL = {"promql": {"bad": "sum(rate(x[1m]))", "total": "sum(rate(y[1m]))"}}
 _number = itertools.count(1)
@@ -34,19 +33,16 @@ class Life:
     def __init__(self, kube: Kube) -> None:
         self.kube = kube
         self.name = f"gap-{next(_number)}"
-        objects.namespace(kube, self.name)
-        for name, ip in objects.APPS.items():
-            objects.deployment(kube, name, ip, self.name)
+        objects.apps(kube, self.name)
         spec = {"prometheus": {"url": "http://unused", "step": "30s"}, "namespaces": {"include": [self.name]}}
         spec |= {"promql": {"namespaces": [self.name]}, "nodeAgent": {"enabled": False}}
-        objects.create(kube, own_path("projects"), _custom("Project", self.name, spec))
+        objects.create(kube, own_path("projects"), objects.custom("Project", self.name, spec))
         for name, alerting in (("orders", {"dataMissing": "Event"}), ("quiet", {})):
             target = {"targetRef": {"kind": "Deployment", "name": "checkout"}, "objective": "99", "window": "1h"}
-            objects.create(
-                kube, own_path("slos", self.name), _custom("SLO", name, {**target, "indicator": PROMQL, "alerting": alerting})
-            )
+            slo = objects.custom("SLO", name, {**target, "indicator": PROMQL, "alerting": alerting})
+            objects.create(kube, own_path("slos", self.name), slo)
         edges = [Edge(None, FRONTEND), Edge(FRONTEND, CHECKOUT), Edge(FRONTEND, CATALOG)]
-        self.script = Script(self.name, PODS, edges)
+        self.script = Script(self.name, objects.PODS, edges)
         self.simulation = Simulation(kube, self.script, time.time() // MINUTE * MINUTE)
 
     def live(self, crash_at: int | None = None, after: bool = False) -> None:
@@ -74,13 +70,7 @@ class Life:
         return self.kube.request("GET", own_path(plural, namespace, name))["status"]
 
     def end(self) -> None:
-        """As the garbage collector would."""
-        self.kube.request("DELETE", own_path("projects", name=self.name))
-        self.kube.request("DELETE", own_path("appstatuses", self.name))
-
-
-def _custom(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "appstatus.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        objects.collect(self.kube, self.name)
 
 
 EXPECTED = Counter(

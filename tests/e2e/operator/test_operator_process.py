@@ -33,7 +33,7 @@ class World:
         self.kube = kube
         self.shop = objects.shop()
         self.to_checkout = self.shop.flows[1]
-        self.exposition = serve(self.shop)
+        self.exposition = serve(lambda: self.shop.text().encode())
         objects.cluster(kube)
         _rights(api)
         self.proxy = Cuttable(address(api.url))
