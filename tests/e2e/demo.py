@@ -34,10 +34,12 @@ def up() -> int:
         images.build([])
     with step("appstatus, installed with its Helm chart", LOG_HINT):
         kube.install()
-        kube.kubectl("-n", "appstatus", "rollout", "status", "deployment/appstatus-operator", "--timeout=180s")
-        wait("the agent runs on the node", lambda: agents_ready(kube), 180, say=lambda: project_line(kube))
+    # Both start at the same time: neither needs the other.
     with step("The demo shop and its load", f"kubectl -n {SHOP} get pods; kubectl -n {SHOP} describe pods"):
         shop("deploy.py", "up", kube=kube)
+    with step("Operator and node agent", LOG_HINT):
+        kube.kubectl("-n", "appstatus", "rollout", "status", "deployment/appstatus-operator", "--timeout=180s")
+        wait("the agent runs on the node", lambda: agents_ready(kube), 180, say=lambda: project_line(kube))
     with step("Waiting until every application of the shop is Healthy (judged from 2 min after its start)", LOG_HINT):
         wait("every application is Healthy", lambda: all_healthy(kube), 600, 5, say=lambda: health_line(kube))
         print(kube.kubectl("get", "appstatus", "-n", SHOP))

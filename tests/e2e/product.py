@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import time
 from datetime import datetime
@@ -106,13 +105,3 @@ def posted(event: dict[str, Any]) -> float:
 def reasons(events: list[dict[str, Any]], kind: str | None = None) -> list[str]:
     """Reasons of Events, in order; of one type only if `kind` says so."""
     return [event["reason"] for event in events if kind in (None, event["type"])]
-
-
-def share_in(message: str) -> float | None:
-    """The share of the cause that an Event's message gives, 0..1: "81% of the extra time is in …"."""
-    found = re.search(r"Cause: .*?(\d+)% of", message)
-    return int(found.group(1)) / 100 if found else None
-
-
-def now() -> float:
-    return time.time()
