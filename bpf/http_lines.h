@@ -58,9 +58,9 @@ static __always_inline __u32 value_at(const struct scratch *scratch, __u32 at)
 	return at + (c == ' ' || c == '\t');
 }
 
-/* One complete line, or the first CARRY bytes of a longer one. */
+/* One complete line (`whole`), or the first CARRY bytes of a longer one. */
 static __always_inline void header_line(struct conn *conn, struct stream *stream, struct reading *r,
-					const struct scratch *scratch, __u64 w, bool request)
+					const struct scratch *scratch, __u64 w, bool request, bool whole)
 {
 	__u64 next;
 
@@ -68,10 +68,16 @@ static __always_inline void header_line(struct conn *conn, struct stream *stream
 	if (w == TEXT('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
 		next = word(scratch, r->line + 8) | LOWER;
 		if ((next & FIRST(7)) == TEXT('l', 'e', 'n', 'g', 't', 'h', ':', 0)) {
+			__s64 number = whole ? short_number(word(scratch, value_at(scratch, r->line + 15))) : -1;
+
 			r->message.flags |= MESSAGE_LENGTH;
-			r->message.length = 0;
-			r->at = r->line + 15;
-			stream->state = HTTP_LENGTH;
+			if (likely(number >= 0)) {
+				r->message.length = number;
+			} else { /* a long one, or none where one is usual: digit by digit */
+				r->message.length = 0;
+				r->at = r->line + 15;
+				stream->state = HTTP_LENGTH;
+			}
 		} else if (!request && (next & FIRST(5)) == TEXT('t', 'y', 'p', 'e', ':', 0, 0, 0)) {
 			__u32 at = value_at(scratch, r->line + 13);
 

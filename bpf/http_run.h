@@ -15,7 +15,7 @@ static __always_inline void long_line(struct conn *conn, struct stream *stream, 
 		stream->state = HTTP_HEAD;
 	if (stream->state == HTTP_HEAD && !(r->message.flags & MESSAGE_SKIP)) {
 		if (r->message.flags & MESSAGE_LINE)
-			header_line(conn, stream, r, scratch, w, request);
+			header_line(conn, stream, r, scratch, w, request, false);
 		else if (request)
 			request_line(conn, stream, r, scratch, w, r->end, false);
 		else
@@ -28,12 +28,15 @@ static __always_inline void long_line(struct conn *conn, struct stream *stream, 
 
 /* Brings the bytes from r->offset on into the buffer. False: cannot. */
 static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
-				       struct scratch *scratch, const struct message_key *key)
+				       struct scratch *scratch, const struct message_key *key, bool egress)
 {
 	struct reading *r = &scratch->reading;
 	__u32 length = skb->len - r->offset, most = stream->state == HTTP_CHUNK_SIZE ? CHUNK_PEEK : CHUNK, carried = 0;
 
-	r->now = bpf_ktime_get_ns();
+	/* TCP has read the clock for what it sends. */
+	r->now = egress ? skb->tstamp : 0;
+	if (!r->now)
+		r->now = bpf_ktime_get_ns();
 	r->stop = 0;
 	r->line = 0;
 	r->kept = 0;
@@ -115,7 +118,7 @@ static __always_inline void http_request_run(struct __sk_buff *skb, struct conn 
 	struct message_key key = { .conn = conn->id, .egress = egress };
 	struct reading *r = &scratch->reading;
 
-	if (!http_fetch(skb, conn, stream, scratch, &key)) {
+	if (!http_fetch(skb, conn, stream, scratch, &key, egress)) {
 		lose(conn, stream, r);
 		return;
 	}
@@ -137,7 +140,7 @@ static __always_inline void http_response_run(struct __sk_buff *skb, struct conn
 	struct message_key key = { .conn = conn->id, .egress = egress };
 	struct reading *r = &scratch->reading;
 
-	if (!http_fetch(skb, conn, stream, scratch, &key)) {
+	if (!http_fetch(skb, conn, stream, scratch, &key, egress)) {
 		lose(conn, stream, r);
 		return;
 	}

@@ -133,7 +133,7 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 				r->stop = STOP_ANSWER;
 		} else {
 			w = word(scratch, r->line);
-			header_line(conn, stream, r, scratch, w, request);
+			header_line(conn, stream, r, scratch, w, request, true);
 			if (stream->state == HTTP_LENGTH)
 				return;
 		}

@@ -85,4 +85,25 @@ static __always_inline bool digit(__u8 c)
 	return c - '0' <= 9u;
 }
 
+/* The value of a number of 1 to 7 digits at the word's beginning, before a line's end; else -1. */
+static __always_inline __s64 short_number(__u64 w)
+{
+	__u64 x = w ^ TEXT('0', '0', '0', '0', '0', '0', '0', '0'); /* a digit becomes its value */
+	__u64 other = (x | ((x & 0x7f7f7f7f7f7f7f7fULL) + 0x7676767676767676ULL)) & 0x8080808080808080ULL, before;
+	__u32 bits;
+	__u8 after;
+
+	if (!other)
+		return -1;
+	before = (other & -other) >> 7; /* 1 << 8 * digits */
+	bits = (before * 0x0001020304050607ULL >> 56) * 8;
+	after = w >> bits;
+	if (!bits || (after != '\r' && after != '\n'))
+		return -1;
+	x <<= 64 - bits; /* zeros in front */
+	x = (x * 10 + (x >> 8)) & 0x00ff00ff00ff00ffULL; /* pairs, then fours, then all eight */
+	x = (x * 100 + (x >> 16)) & 0x0000ffff0000ffffULL;
+	return (x * 10000 + (x >> 32)) & 0xffffffff;
+}
+
 #endif
