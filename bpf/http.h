@@ -68,22 +68,40 @@ struct reading {
 #define STOP_LOST 3 /* no message where one had to begin */
 
 /* Egress runs in process context and may be interrupted, or preempted, by another run on its CPU, so a per-CPU buffer is
- * not ours alone. A slot is: whoever raises `busy` from 0 to 1 owns it (5.10 has no atomic that returns a value). */
+ * not ours alone. A slot is: whoever raises `busy` from 0 to 1 owns it (5.10 has no atomic that returns a value). Ingress
+ * runs in softirqs, of which a CPU has one at a time (two on kernels with PREEMPT_RT, which is why it still looks): a slot
+ * of its CPU needs no atomic, and those cost more here than the parser's lines. */
 struct scratch {
 	__u64 busy;
+	__u64 own; /* of one CPU's ingress */
 	struct reading reading;
 	__u8 bytes[BYTES + 64];
 };
-#define SCRATCHES 128
-MAP(scratches, ARRAY, __u32, struct scratch, SCRATCHES, 0);
+#define SHARED_SCRATCHES 128
+#define OWN_SCRATCHES 256 /* behind them; CPUs beyond share */
+MAP(scratches, ARRAY, __u32, struct scratch, SHARED_SCRATCHES + OWN_SCRATCHES, 0);
 
-static __always_inline struct scratch *claim(void)
+static __always_inline struct scratch *claim_own(__u32 cpu)
 {
-	__u32 first = bpf_get_smp_processor_id() * 2;
+	__u32 index = SHARED_SCRATCHES + cpu;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &index);
 
+	if (!scratch || unlikely(scratch->busy))
+		return 0;
+	*(volatile __u64 *)&scratch->busy = 1;
+	scratch->own = 1;
+	return scratch;
+}
+
+static __always_inline struct scratch *claim(bool egress)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	if (!egress && likely(cpu < OWN_SCRATCHES))
+		return claim_own(cpu);
 #pragma unroll
 	for (int i = 0; i < 3; i++) {
-		__u32 index = (first + i) % SCRATCHES;
+		__u32 index = (cpu * 2 + i) % SHARED_SCRATCHES;
 		struct scratch *scratch = bpf_map_lookup_elem(&scratches, &index);
 
 		if (!scratch)
@@ -94,6 +112,14 @@ static __always_inline struct scratch *claim(void)
 		add(&scratch->busy, -1);
 	}
 	return 0;
+}
+
+static __always_inline void release(struct scratch *scratch, bool egress)
+{
+	if (!egress && likely(scratch->own))
+		*(volatile __u64 *)&scratch->busy = 0;
+	else
+		add(&scratch->busy, -1);
 }
 
 static __always_inline __u64 word(const struct scratch *scratch, __u32 at)

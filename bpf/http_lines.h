@@ -126,6 +126,12 @@ static __always_inline void request_header_ends(struct conn *conn, struct stream
 	}
 }
 
+/* n / 100 for three digits: a division costs ten times as much. */
+static __always_inline __u32 hundreds(__u32 n)
+{
+	return n * 5243 >> 19;
+}
+
 static __always_inline void response_header_ends(struct conn *conn, struct stream *stream, struct reading *r,
 						 const struct tuple *tuple, __u64 next)
 {
@@ -155,7 +161,7 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 		key_of(conn, tuple, &key);
 		if (key.direction == INBOUND)
 			key.peer = slot ? slot & SLOT_PEER : conn->peer & SLOT_PEER;
-		request_ended(&key, status < 600 ? status / 100 - 1 : STATUS_UNKNOWN,
+		request_ended(&key, status < 600 ? hundreds(status) - 1 : STATUS_UNKNOWN,
 			      /* Good answers only: an error is often fast, and would make the others look so. */
 			      !slot || status == 101 || status >= 500 || r->message.flags & MESSAGE_STREAM ?
 				      NO_LATENCY :

@@ -124,7 +124,7 @@ static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, stru
 				bool request, struct run *run)
 {
 	struct stream *stream = &conn->stream[egress];
-	struct scratch *scratch = claim();
+	struct scratch *scratch = claim(egress);
 	struct tuple tuple;
 	__u32 more;
 	bool lost;
@@ -144,7 +144,7 @@ static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, stru
 	run->offset = scratch->reading.offset;
 	more = scratch->reading.more;
 	lost = scratch->reading.stop == STOP_LOST;
-	add(&scratch->busy, -1);
+	release(scratch, egress);
 	if (unlikely(lost && conn->protocol == PROTOCOL_HTTP))
 		count(UNPARSED_INVALID);
 	if (unlikely(more)) {
