@@ -4,6 +4,7 @@ import numpy as np
 
 from appstatus.inspections.cpu import container_name
 from appstatus.inspections.judge import Finding, Judge
+from appstatus.inspections.network import LEAST_FAILED_CONNECTS, dialled_in_vain
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID
 
@@ -23,8 +24,10 @@ def inspect(judge: Judge) -> list[CheckResult]:
 
 def _availability(judge: Judge) -> list[Finding]:
     app, now = judge.app, judge.world.now
-    if app.key.kind in PERIODIC or app.desired is None or app.desired == 0:
+    if app.key.kind in PERIODIC or app.desired is None:
         return []
+    if app.desired == 0:
+        return _wanted(judge)
     if app.available is None:
         return [Finding(app.key.name, False, None, fact="its controller has not said yet")]
     if app.created is not None and now - app.created < FIRST_START:
@@ -41,6 +44,16 @@ def _availability(judge: Judge) -> list[Finding]:
     trouble = next((f": {i.trouble}" for i in waiting if i.trouble), "")
     fact = f"{app.available} of {app.desired} available{trouble}"
     return [Finding(i.name, True, value, since, fact) for i in waiting] or [Finding(app.key.name, True, value, None, fact)]
+
+
+def _wanted(judge: Judge) -> list[Finding]:
+    """Scaled to zero is no failure, unless somebody still asks for it."""
+    dialled = {c.client.name: dialled_in_vain(judge, c) for c in judge.app.downstreams}
+    asking = {client: since for client, (failures, since) in dialled.items() if failures >= LEAST_FAILED_CONNECTS}
+    if not asking:
+        return []
+    since = min((time for time in asking.values() if time is not None), default=None)
+    return [Finding(judge.app.key.name, True, 0.0, since, f"scaled to 0, and still asked for by {', '.join(sorted(asking)[:5])}")]
 
 
 def _restarts(judge: Judge) -> list[Finding]:

@@ -34,18 +34,24 @@ def _events(judge: Judge, rates: F64) -> float:
     return float(np.nansum(rates)) * judge.world.step
 
 
+def dialled_in_vain(judge: Judge, connection: Connection) -> tuple[float, float | None]:
+    """Failed connection attempts within the check's window, and when the first was."""
+    failed = judge.recent(connection.failed_connects, BY_ID["NetworkTCPConnections"].sustained_for)
+    times = judge.world.times[-len(failed) :][failed > 0]
+    return _events(judge, failed), float(times[0]) if len(times) else None
+
+
 def _failed(judge: Judge, connection: Connection) -> Finding:
     check = BY_ID["NetworkTCPConnections"]
     name = str(connection.upstream)
-    failed, made = (judge.recent(v, check.sustained_for) for v in (connection.failed_connects, connection.connects))
-    if not _known(failed) and not _known(made):
+    made = judge.recent(connection.connects, check.sustained_for)
+    if not _known(judge.recent(connection.failed_connects, check.sustained_for)) and not _known(made):
         return Finding(name, False, None)
-    failures, successes = _events(judge, failed), _events(judge, made)
+    (failures, since), successes = dialled_in_vain(judge, connection), _events(judge, made)
     if failures < LEAST_FAILED_CONNECTS:
         return Finding(name, False, 0.0)
-    times = judge.world.times[-len(failed) :][failed > 0]
     fact = f"{failures:.0f} of {failures + successes:.0f} attempts"
-    return judge.value(check.id, name, 100 * failures / (failures + successes), float(times[0]), fact)
+    return judge.value(check.id, name, 100 * failures / (failures + successes), since, fact)
 
 
 def _retransmits(judge: Judge, connection: Connection) -> Finding:

@@ -87,7 +87,7 @@ CHECKS: tuple[Check, ...] = (
         120,
         "state",
         "Available instances against desired ones, in percent. An application with no available instance fails whatever the "
-        "threshold. Jobs and applications scaled to zero on purpose are not judged.",
+        "threshold. Jobs are not judged; an application scaled to zero only fails if others still try to connect to it.",
         "Look at the pods that are not ready (`kubectl describe pod`): image, probe, node, quota.",
     ),
     Check(

@@ -140,7 +140,7 @@ TABLE: dict[str, Fault] = {
             "Redis is scaled to zero",
             Scale(),
             near=("network-unreachable",),
-            shows=("cart:NetworkTCPConnections",),
+            shows=("cart:NetworkTCPConnections", "redis:InstanceAvailability"),
         ),
         Fault(
             "scale-zero", "instance-down", "payment", "failures",

@@ -4,8 +4,9 @@ import pytest
 from appstatus.inspections import run
 from appstatus.inspections.result import CheckResult
 from appstatus.model.facts import Change
+from appstatus.model.series import F64
 from appstatus.model.world import Application
-from worlds import NOW, application, container, instance, key, last, series, world
+from worlds import NOW, application, connection, container, instance, key, last, series, world
 
 
 def check(check_id: str, app: Application) -> CheckResult:
@@ -41,6 +42,17 @@ def test_pods_that_do_not_exist_at_all_fail_at_once() -> None:
 @pytest.mark.parametrize("app", [application(key("cart"), [], 0, 0), application(key("nightly", "CronJob"), [], None, None)])
 def test_what_is_meant_to_have_no_instance_is_not_judged(app: Application) -> None:
     assert check("InstanceAvailability", app).outcome == "skip"
+
+
+@pytest.mark.parametrize(("failed", "outcome"), [(last(4, 1.0), "fail"), (last(1, 2 / 15), "skip"), (series(0.0), "skip")])
+def test_what_is_scaled_to_zero_fails_while_others_ask_for_it(failed: F64, outcome: str) -> None:
+    app = application(key("redis"), [], 0, 0)
+    made = world([app, application(key("cart"))], [connection(key("cart"), app.key, failed_connects=failed)])
+    found = next(r for r in run(made, None, NOW)[app.key] if r.id == "InstanceAvailability")
+    assert found.outcome == outcome
+    if outcome == "fail":
+        assert (found.value, found.evidence) == (0.0, "scaled to 0, and still asked for by cart")
+        assert found.since == made.times[-4]
 
 
 def test_a_first_start_is_not_judged() -> None:
