@@ -76,6 +76,15 @@ static __always_inline void key_of(struct conn *conn, const struct tuple *tuple,
 	}
 }
 
+/* When a packet passes. TCP has stamped what it sends, with the time that its pacing lets it leave at; a socket may ask for any
+ * (TCP_TX_DELAY), so nothing but its own latency may rest on that. */
+static __always_inline __u64 time_of(struct __sk_buff *skb, bool egress)
+{
+	__u64 stamp = egress ? skb->tstamp : 0;
+
+	return stamp ? stamp : bpf_ktime_get_ns();
+}
+
 /* A request begins. The requests' side calls it. */
 static __always_inline void request_begins(struct conn *conn, struct stream *stream, __u64 now)
 {

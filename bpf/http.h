@@ -69,8 +69,9 @@ struct reading {
 
 /* Egress runs in process context and may be interrupted, or preempted, by another run on its CPU, so a per-CPU buffer is
  * not ours alone. A slot is: whoever raises `busy` from 0 to 1 owns it (5.10 has no atomic that returns a value). Ingress
- * runs in softirqs, of which a CPU has one at a time (two on kernels with PREEMPT_RT, which is why it still looks): a slot
- * of its CPU needs no atomic, and those cost more here than the parser's lines. */
+ * runs with softirqs off, of which a CPU has one at a time: a slot of its CPU needs no atomic, and those cost more here than
+ * the parser's lines. (With PREEMPT_RT since 6.18 two may meet: one gives up, which is counted, or, between the look and the
+ * claim, both misread.) */
 struct scratch {
 	__u64 busy;
 	__u64 own; /* of one CPU's ingress */
@@ -78,7 +79,7 @@ struct scratch {
 	__u8 bytes[BYTES + 64];
 };
 #define SHARED_SCRATCHES 128
-#define OWN_SCRATCHES 256 /* behind them; CPUs beyond share */
+#define OWN_SCRATCHES 64 /* behind them, of CPUs; those beyond share */
 MAP(scratches, ARRAY, __u32, struct scratch, SHARED_SCRATCHES + OWN_SCRATCHES, 0);
 
 static __always_inline struct scratch *claim_own(__u32 cpu)

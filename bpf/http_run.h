@@ -33,10 +33,7 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 	struct reading *r = &scratch->reading;
 	__u32 length = skb->len - r->offset, most = stream->state == HTTP_CHUNK_SIZE ? CHUNK_PEEK : CHUNK, carried = 0;
 
-	/* TCP has read the clock for what it sends. */
-	r->now = egress ? skb->tstamp : 0;
-	if (!r->now)
-		r->now = bpf_ktime_get_ns();
+	r->now = time_of(skb, egress);
 	r->stop = 0;
 	r->line = 0;
 	r->kept = 0;

@@ -85,7 +85,7 @@ static __always_inline struct conn *conn_of(struct __sk_buff *skb, struct bpf_so
 }
 
 /* All bytes of a body, or of a chunk, have passed. */
-static __always_inline void body_ends(struct conn *conn, struct stream *stream, bool request)
+static __always_inline void body_ends(struct __sk_buff *skb, struct conn *conn, struct stream *stream, bool request, bool egress)
 {
 	if (stream->state == STREAM_PART) {
 		stream->state = HTTP_CHUNK_SIZE;
@@ -93,11 +93,11 @@ static __always_inline void body_ends(struct conn *conn, struct stream *stream, 
 	}
 	stream->state = STREAM_START;
 	if (request)
-		request_complete(conn, stream, bpf_ktime_get_ns());
+		request_complete(conn, stream, time_of(skb, egress));
 }
 
 /* What came ahead of a hole is passed by when the hole is filled: inside a body it says nothing. */
-static __always_inline void pass_hole(struct conn *conn, struct stream *stream, bool request)
+static __always_inline void pass_hole(struct __sk_buff *skb, struct conn *conn, struct stream *stream, bool request)
 {
 	__s32 length = conn->hole_end - stream->seq;
 
@@ -111,7 +111,7 @@ static __always_inline void pass_hole(struct conn *conn, struct stream *stream, 
 		stream->left -= length;
 		if (stream->left)
 			return;
-		body_ends(conn, stream, request);
+		body_ends(skb, conn, stream, request, false);
 	} else if (stream->state != STREAM_REST) {
 		if (stream->state != STREAM_LOST)
 			count(UNPARSED_GAP);
@@ -153,7 +153,7 @@ static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, stru
 		give_up(stream);
 	}
 	if (!egress && unlikely(hole(conn)))
-		pass_hole(conn, stream, request);
+		pass_hole(skb, conn, stream, request);
 	if (unlikely(run->ends))
 		call(skb, table, PARSER_END, run);
 	return leave(skb, egress, run->cost);

@@ -131,7 +131,7 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 		packet->payload += stream->left;
 		packet->length -= stream->left;
 		stream->left = 0;
-		body_ends(conn, stream, request);
+		body_ends(skb, conn, stream, request, egress);
 		if (!packet->length)
 			goto over;
 	}
@@ -144,7 +144,7 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 	call(skb, table, PARSER_HTTP_REQUEST, &run);
 over:
 	if (!egress && unlikely(hole(conn)))
-		pass_hole(conn, stream, conn->requests == egress);
+		pass_hole(skb, conn, stream, conn->requests == egress);
 	if (unlikely(run.ends))
 		call(skb, table, PARSER_END, &run);
 	return leave(skb, egress, cost);

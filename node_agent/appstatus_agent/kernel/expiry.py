@@ -16,7 +16,7 @@ _TCP_BACKEND = 1 << 16
 
 def expire(maps: dict[str, Map], idle_seconds: float, walk: int) -> list[bytes]:
     """Keys of the series dropped. `walk`: sweep number of the last read_tcp()."""
-    before = time.monotonic_ns() - int(idle_seconds * 1e9)
+    now, idle = time.monotonic_ns(), int(idle_seconds * 1e9)
     dropped: list[bytes] = []
     kept = []
     for name, dtype in (("requests", rows.REQUEST_VALUE), ("tcp", rows.TCP_VALUE)):
@@ -24,7 +24,8 @@ def expire(maps: dict[str, Map], idle_seconds: float, walk: int) -> list[bytes]:
             continue
         series = maps[name]
         keys, values = series.read(rows.SERIES_KEY, dtype)
-        choice = values["last_used"] < before
+        # Or far ahead: a socket can ask for the time stamps of its packets, and none may hold a series for ever.
+        choice = np.abs(now - values["last_used"].astype(np.int64)) > idle
         if name == "tcp":  # a connection may be open and silent
             choice &= (values["sweep"] != walk) | (values["active"] == 0)
         dropped += [key for key in map(np.void.tobytes, keys[choice]) if series.delete(key)]
