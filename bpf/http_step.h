@@ -99,7 +99,7 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 			r->at = at;
 			return;
 		}
-		lf = at + (((found & -found) >> 7) * 0x0001020304050607ULL >> 56);
+		lf = at + first_marked(found);
 		if (lf >= r->end) {
 			r->at = r->end;
 			return;

@@ -85,18 +85,23 @@ static __always_inline bool digit(__u8 c)
 	return c - '0' <= 9u;
 }
 
+/* Of marks in the bytes' top bits (not all 0): which byte has the first? */
+static __always_inline __u32 first_marked(__u64 marks)
+{
+	return ((marks & -marks) >> 7) * 0x0001020304050607ULL >> 56;
+}
+
 /* The value of a number of 1 to 7 digits at the word's beginning, before a line's end; else -1. */
 static __always_inline __s64 short_number(__u64 w)
 {
 	__u64 x = w ^ TEXT('0', '0', '0', '0', '0', '0', '0', '0'); /* a digit becomes its value */
-	__u64 other = (x | ((x & 0x7f7f7f7f7f7f7f7fULL) + 0x7676767676767676ULL)) & 0x8080808080808080ULL, before;
+	__u64 other = (x | ((x & 0x7f7f7f7f7f7f7f7fULL) + 0x7676767676767676ULL)) & 0x8080808080808080ULL;
 	__u32 bits;
 	__u8 after;
 
 	if (!other)
 		return -1;
-	before = (other & -other) >> 7; /* 1 << 8 * digits */
-	bits = (before * 0x0001020304050607ULL >> 56) * 8;
+	bits = first_marked(other) * 8; /* of the digits */
 	after = w >> bits;
 	if (!bits || (after != '\r' && after != '\n'))
 		return -1;

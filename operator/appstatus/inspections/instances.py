@@ -4,7 +4,7 @@ import numpy as np
 
 from appstatus.inspections.cpu import container_name
 from appstatus.inspections.judge import Finding, Judge
-from appstatus.inspections.network import LEAST_FAILED_CONNECTS, dialled_in_vain
+from appstatus.inspections.network import dialled_in_vain
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID
 
@@ -48,12 +48,12 @@ def _availability(judge: Judge) -> list[Finding]:
 
 def _wanted(judge: Judge) -> list[Finding]:
     """Scaled to zero is no failure, unless somebody still asks for it."""
-    dialled = {c.client.name: dialled_in_vain(judge, c) for c in judge.app.downstreams}
-    asking = {client: since for client, (failures, since) in dialled.items() if failures >= LEAST_FAILED_CONNECTS}
+    dialled = ((c.client.name, dialled_in_vain(judge, c)[1]) for c in judge.app.downstreams)
+    asking = {client: since for client, since in dialled if since is not None}
     if not asking:
         return []
-    since = min((time for time in asking.values() if time is not None), default=None)
-    return [Finding(judge.app.key.name, True, 0.0, since, f"scaled to 0, and still asked for by {', '.join(sorted(asking)[:5])}")]
+    fact = f"scaled to 0, and still asked for by {', '.join(sorted(asking)[:5])}"
+    return [Finding(judge.app.key.name, True, 0.0, min(asking.values()), fact)]
 
 
 def _restarts(judge: Judge) -> list[Finding]:

@@ -35,23 +35,25 @@ def _events(judge: Judge, rates: F64) -> float:
 
 
 def dialled_in_vain(judge: Judge, connection: Connection) -> tuple[float, float | None]:
-    """Failed connection attempts within the check's window, and when the first was."""
+    """Failed connection attempts within the check's window, and since when; since never if they are too few to judge."""
     failed = judge.recent(connection.failed_connects, BY_ID["NetworkTCPConnections"].sustained_for)
-    times = judge.world.times[-len(failed) :][failed > 0]
-    return _events(judge, failed), float(times[0]) if len(times) else None
+    failures = _events(judge, failed)
+    if failures < LEAST_FAILED_CONNECTS:
+        return failures, None
+    return failures, float(judge.world.times[-len(failed) :][failed > 0][0])
 
 
 def _failed(judge: Judge, connection: Connection) -> Finding:
     check = BY_ID["NetworkTCPConnections"]
     name = str(connection.upstream)
-    made = judge.recent(connection.connects, check.sustained_for)
-    if not _known(judge.recent(connection.failed_connects, check.sustained_for)) and not _known(made):
+    failed, made = (judge.recent(v, check.sustained_for) for v in (connection.failed_connects, connection.connects))
+    if not _known(failed) and not _known(made):
         return Finding(name, False, None)
-    (failures, since), successes = dialled_in_vain(judge, connection), _events(judge, made)
-    if failures < LEAST_FAILED_CONNECTS:
+    failures, since = dialled_in_vain(judge, connection)
+    if since is None:
         return Finding(name, False, 0.0)
-    fact = f"{failures:.0f} of {failures + successes:.0f} attempts"
-    return judge.value(check.id, name, 100 * failures / (failures + successes), since, fact)
+    attempts = failures + _events(judge, made)
+    return judge.value(check.id, name, 100 * failures / attempts, since, f"{failures:.0f} of {attempts:.0f} attempts")
 
 
 def _retransmits(judge: Judge, connection: Connection) -> Finding:

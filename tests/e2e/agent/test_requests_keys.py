@@ -18,6 +18,8 @@ from test_requests import GET, OK, C, S, play
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
 
+TCP_TX_DELAY = 37  # linux/tcp.h
+
 
 def test_at_most_200_destinations(kernel, owners):
     """The 201st destination of a container and those after it are one series, and counted."""
@@ -50,6 +52,18 @@ def test_series_leave_and_give_their_budget_back(kernel, owners):
     assert requests_of(kernel, owners.ids["client"]).ended == requests_of(kernel, owners.ids["server"]).ended == {}
     entries = kernel._maps["owners"].get(struct.pack("=Q", owners.ids["client"]))
     assert entries is None, "the owner's budget still counts destinations"
+
+
+def test_no_time_stamp_that_a_socket_asked_for_holds_a_series(kernel, owners):
+    talk = Talk(owners).open()
+    talk.server.setsockopt(socket.IPPROTO_TCP, TCP_TX_DELAY, 200_000_000)  # us; without a qdisc that paces nobody waits
+    play(talk, [C(GET), S(OK)])
+    talk.close()
+    (last_used,) = requests_of(kernel, owners.ids["server"]).rows["value"]["last_used"]
+    assert last_used > time.monotonic_ns() + 150_000_000_000
+    assert kernel.expire(100)
+    assert requests_of(kernel, owners.ids["server"]).ended == {}
+    assert requests_of(kernel, owners.ids["client"]).ended == {"2xx": 1}
 
 
 PEERS = [
