@@ -80,6 +80,13 @@ static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_s
 	begin(&fresh, sk, &tuple);
 	if (tcp && !tcp->bytes_received && tcp->bytes_acked <= 1)
 		expect(&fresh, packet, egress, egress || sk->state == TCP_SYN_SENT ? packet->seq : tcp->rcv_nxt);
+	if (!fresh.fresh) /* from now on each hook writes its own stream only */
+		for (int i = 0; i < 2; i++) {
+			fresh.stream[i].state = STREAM_LOST;
+			fresh.stream[i].flags |= STREAM_GAP;
+		}
+	if (egress)
+		fresh.stream[1].flags |= STREAM_TURN; /* who makes the state has the turn */
 	/* On the host network the header already carries the backend while the socket keeps the service's address. */
 	if (egress && tuple_of_packet(skb, packet, egress, &header) &&
 	    (!same(&header.remote, &tuple.remote) || header.remote_port != tuple.remote_port)) {

@@ -88,22 +88,30 @@ static __always_inline __u64 time_of(struct __sk_buff *skb, bool egress)
 /* A request begins. The requests' side calls it. */
 static __always_inline void request_begins(struct conn *conn, struct stream *stream, __u64 now)
 {
-	__u32 pushed = conn->pushed;
+	__u32 before = waiting(conn);
+	__u16 n = *begun(conn);
 
-	if (likely(pushed - conn->popped < PIPELINE)) {
-		conn->start[pushed & (PIPELINE - 1)] = now << 8 | SLOT_VALID | (conn->peer & SLOT_PEER);
+	if (unlikely(before == MOST_WAITING)) {
+		stream->flags &= ~STREAM_SLOT;
+		count(UNPARSED_PIPELINE);
+		return;
+	}
+	if (likely(before < PIPELINE)) {
+		conn->start[n & (PIPELINE - 1)] = now << 8 | SLOT_VALID | (conn->peer & SLOT_PEER);
 		stream->flags |= STREAM_SLOT;
 	} else {
 		stream->flags &= ~STREAM_SLOT;
 		count(UNPARSED_PIPELINE);
 	}
-	conn->pushed = pushed + 1;
+	*begun(conn) = n + 1;
+	if (unlikely(!conn->understood))
+		conn->understood = 1;
 }
 
 /* Its last byte so far: of the header, whose `flags` it brings, or of the whole. A slot that the answer has emptied stays so. */
 static __always_inline void request_continues(struct conn *conn, struct stream *stream, __u64 now, __u64 flags, __u64 keep)
 {
-	__u64 *slot = &conn->start[(conn->pushed - 1) & (PIPELINE - 1)];
+	__u64 *slot = &conn->start[(*begun(conn) - 1) & (PIPELINE - 1)];
 
 	if (stream->flags & STREAM_SLOT && *slot & SLOT_VALID)
 		*slot = now << 8 | flags | (*slot & keep);
@@ -117,11 +125,11 @@ static __always_inline void request_complete(struct conn *conn, struct stream *s
 /* Takes the oldest request's slot out; 0: there was none for it. */
 static __always_inline __u64 next_slot(struct conn *conn)
 {
-	__u32 popped = conn->popped;
-	__u64 slot = conn->start[popped & (PIPELINE - 1)];
+	__u16 n = *ended(conn);
+	__u64 slot = conn->start[n & (PIPELINE - 1)];
 
-	conn->start[popped & (PIPELINE - 1)] = 0;
-	conn->popped = popped + 1;
+	conn->start[n & (PIPELINE - 1)] = 0;
+	*ended(conn) = n + 1;
 	return slot;
 }
 
@@ -141,7 +149,7 @@ static __always_inline void requests_end(struct conn *conn, const struct tuple *
 
 #pragma unroll
 	for (__u32 i = 0; i < PIPELINE; i++) {
-		__u64 *slot = &conn->start[(conn->popped + i) & (PIPELINE - 1)];
+		__u64 *slot = &conn->start[(*ended(conn) + i) & (PIPELINE - 1)];
 
 		if (i < n) {
 			if (*slot & SLOT_VALID)
@@ -151,7 +159,7 @@ static __always_inline void requests_end(struct conn *conn, const struct tuple *
 			*slot = 0;
 		}
 	}
-	conn->popped += n;
+	*ended(conn) += n;
 	if (n <= overdue)
 		return;
 	key_of(conn, tuple, &key);

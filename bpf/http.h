@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* HTTP/1.x, incrementally: a message may be cut anywhere. One run reads one chunk; the rest of a segment is left to a tail
- * call of the same program. Lines are found eight bytes at a time.
+ * call of the same program. Line ends are found sixteen bytes at a time.
  *
  * One request is one request line; it ends with the first final status (1xx but 101 are skipped). Bad is 5xx, and no
  * answer. Long by intent, so outside the latency: 101 and text/event-stream. Not HTTP any more: after 101, and after 2xx
@@ -143,7 +143,7 @@ static __always_inline void lose(struct conn *conn, struct stream *stream, struc
 	r->more = 0;
 	r->stop = STOP_LOST;
 	/* Never seen to speak HTTP: another protocol, unless we joined in the middle. */
-	if (!conn->pushed && !conn->popped)
+	if (!conn->understood)
 		conn->protocol = conn->fresh ? PROTOCOL_OTHER : PROTOCOL_UNKNOWN;
 }
 

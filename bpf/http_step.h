@@ -26,36 +26,32 @@ static __always_inline __u32 pass_by(struct conn *conn, struct stream *stream, s
 	return passed;
 }
 
-/* One step: some words without a line end, or one line, or one byte of a number, or a body. */
-static __always_inline void http_step(struct conn *conn, struct stream *stream, struct reading *r,
+/* A body, or one byte of a number. False: this is in lines. */
+static __always_inline bool off_lines(struct conn *conn, struct stream *stream, struct reading *r,
 				      const struct scratch *scratch, bool request)
 {
-	__u64 w;
-	__u8 c;
-
-	forget();
-	w = word(scratch, r->at);
-	c = w;
+	__u64 w = word(scratch, r->at);
+	__u8 c = w;
 
 	if (stream->state >= STREAM_BODY) {
 		r->at += pass_by(conn, stream, r, r->end - r->at, request);
 		r->line = r->at;
-		return;
+		return true;
 	}
 	if (stream->state == HTTP_CHUNK_SIZE) {
 		__u8 hex = digit(c) ? c - '0' : ((c | 32) - 'a' <= 5u) ? (c | 32) - 'a' + 10 : 255;
 
 		if (hex < 16) {
 			stream->left = stream->left << 4 | hex;
-			stream->digits = 1;
+			stream->flags |= STREAM_DIGITS;
 			r->at++;
-		} else if (stream->digits) {
+		} else if (stream->flags & STREAM_DIGITS) {
 			stream->state = HTTP_CHUNK_LINE;
 		} else {
 			r->at++; /* the line end after the data before */
 		}
 		r->line = r->at;
-		return;
+		return true;
 	}
 	if (stream->state == HTTP_LENGTH) {
 		if (digit(c))
@@ -70,7 +66,7 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 				next = 0;
 			} else if (r->at + line_end >= r->end) { /* what comes decides: the line is read again then */
 				r->at = r->end;
-				return;
+				return true;
 			}
 			if (next == ' ' || next == '\t') { /* the number is on the next line: an obsolete fold */
 				r->at += line_end + 1;
@@ -79,66 +75,82 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 				r->message.flags |= MESSAGE_SKIP;
 			}
 		}
+		return true;
+	}
+	return false;
+}
+
+/* One step: some words without a line end, or one line, or one byte of a number, or a body. */
+static __always_inline void http_step(struct conn *conn, struct stream *stream, struct reading *r,
+				      const struct scratch *scratch, bool request)
+{
+	__u32 at, lf, length;
+	const __u64 *words;
+	__u64 w, found = 0;
+
+	forget();
+	if (stream->state != HTTP_HEAD && off_lines(conn, stream, r, scratch, request))
+		return;
+	at = r->at & (BYTES - 1);
+	barrier_var(at);
+	words = (const void *)(scratch->bytes + at);
+#pragma unroll
+	for (int i = 0; i < SCAN; i += 2) {
+		__u64 first = lf_marks(words[i]), second = lf_marks(words[i + 1]);
+
+		if ((first | second) & MARKS) {
+			found = first & MARKS;
+			if (!found) {
+				found = second & MARKS;
+				at += 8;
+			}
+			break;
+		}
+		at += 16;
+	}
+	if (!found) {
+		r->at = at;
 		return;
 	}
-	/* the end of the line */
-	{
-		__u32 at = r->at, lf, length;
-		__u64 found = 0;
-
-#pragma unroll
-		for (int i = 0; i < SCAN; i++) {
-			__u64 x = word(scratch, at) ^ 0x0a0a0a0a0a0a0a0aULL;
-
-			found = (x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL;
-			if (found)
-				break;
-			at += 8;
-		}
-		if (!found) {
-			r->at = at;
-			return;
-		}
-		lf = at + first_marked(found);
-		if (lf >= r->end) {
-			r->at = r->end;
-			return;
-		}
-		r->at = lf + 1;
-		length = lf - r->line;
-		if (stream->state == HTTP_CHUNK_LINE) {
-			stream->digits = 0;
-			stream->state = stream->left ? STREAM_PART : HTTP_TRAILER;
-		} else if (stream->state == HTTP_TRAILER) {
-			if (length <= 1) {
-				if (request)
-					request_complete(conn, stream, r->now);
-				next_message(stream, r);
-			}
-		} else if (r->message.flags & MESSAGE_SKIP) {
-			r->message.flags &= ~MESSAGE_SKIP;
-		} else if (!(r->message.flags & MESSAGE_LINE)) {
-			w = word(scratch, r->line);
-			if (length > 1 && w != PROXY_LINE) {
-				stream->state = HTTP_HEAD;
-				if (request)
-					request_line(conn, stream, r, scratch, w, lf, true);
-				else
-					status_line(conn, stream, r, scratch, w);
-			}
-		} else if (length <= 1) {
-			if (request)
-				request_header_ends(conn, stream, r);
-			else
-				r->stop = STOP_ANSWER;
-		} else {
-			w = word(scratch, r->line);
-			header_line(conn, stream, r, scratch, w, request, true);
-			if (stream->state == HTTP_LENGTH)
-				return;
-		}
-		r->line = r->at;
+	lf = at + first_marked(found);
+	if (lf >= r->end) {
+		r->at = r->end;
+		return;
 	}
+	r->at = lf + 1;
+	length = lf - r->line;
+	if (stream->state == HTTP_CHUNK_LINE) {
+		stream->flags &= ~STREAM_DIGITS;
+		stream->state = stream->left ? STREAM_PART : HTTP_TRAILER;
+	} else if (stream->state == HTTP_TRAILER) {
+		if (length <= 1) {
+			if (request)
+				request_complete(conn, stream, r->now);
+			next_message(stream, r);
+		}
+	} else if (r->message.flags & MESSAGE_SKIP) {
+		r->message.flags &= ~MESSAGE_SKIP;
+	} else if (!(r->message.flags & MESSAGE_LINE)) {
+		w = word(scratch, r->line);
+		if (length > 1 && w != PROXY_LINE) {
+			stream->state = HTTP_HEAD;
+			if (request)
+				request_line(conn, stream, r, scratch, w, lf, true);
+			else
+				status_line(conn, stream, r, scratch, w);
+		}
+	} else if (length <= 1) {
+		if (request)
+			request_header_ends(conn, stream, r);
+		else
+			r->stop = STOP_ANSWER;
+	} else {
+		w = word(scratch, r->line);
+		header_line(conn, stream, r, scratch, w, request, true);
+		if (stream->state == HTTP_LENGTH)
+			return;
+	}
+	r->line = r->at;
 }
 
 #endif

@@ -85,6 +85,16 @@ static __always_inline bool digit(__u8 c)
 	return c - '0' <= 9u;
 }
 
+#define MARKS 0x8080808080808080ULL
+
+/* Within MARKS: the first line feed of eight bytes, and those behind it as they come. */
+static __always_inline __u64 lf_marks(__u64 w)
+{
+	__u64 x = w ^ 0x0a0a0a0a0a0a0a0aULL;
+
+	return (x - 0x0101010101010101ULL) & ~x;
+}
+
 /* Of marks in the bytes' top bits (not all 0): which byte has the first? */
 static __always_inline __u32 first_marked(__u64 marks)
 {

@@ -127,18 +127,32 @@ static __always_inline void request_ended(struct series_key *key, __u32 status, 
 	series->last_used = now;
 }
 
-/* Requests without an end so far. Its two counters are written on two CPUs. */
-static __always_inline __u32 waiting(const struct conn *conn)
+/* Written by the requests' side; may wrap, as does the other. */
+static __always_inline __u16 *begun(struct conn *conn)
 {
-	__s32 n = conn->pushed - conn->popped;
+	return &conn->stream[0].requests;
+}
+
+/* Written by the responses' side. */
+static __always_inline __u16 *ended(struct conn *conn)
+{
+	return &conn->stream[1].requests;
+}
+
+#define MOST_WAITING 32767 /* one more would look like none */
+
+/* Requests without an end so far. Its two counters are written on two CPUs. */
+static __always_inline __u32 waiting(struct conn *conn)
+{
+	__s16 n = *begun(conn) - *ended(conn);
 
 	return n < 0 ? 0 : n;
 }
 
 /* Is slot `i` that of a request without an end? What is left in others means nothing. */
-static __always_inline bool in_use(const struct conn *conn, __u32 i)
+static __always_inline bool in_use(struct conn *conn, __u32 i)
 {
-	return ((i - conn->popped) & (PIPELINE - 1)) < waiting(conn) && conn->start[i] & SLOT_VALID;
+	return ((i - *ended(conn)) & (PIPELINE - 1)) < waiting(conn) && conn->start[i] & SLOT_VALID;
 }
 
 /* Bytes came ahead of missing ones. */
@@ -160,13 +174,13 @@ MAP(early, LRU_HASH, struct tuple, struct early, 4096, 0);
  * local close on another CPU. Who is first counts them. */
 struct ending {
 	__u32 conn;
-	__u32 popped; /* requests of it that had ended before */
+	__u32 ended; /* requests of it, before */
 };
 MAP(endings, LRU_HASH, struct ending, __u8, 1, 0);
 
-static __always_inline bool ends_first(const struct conn *conn)
+static __always_inline bool ends_first(struct conn *conn)
 {
-	struct ending ending = { .conn = conn->id, .popped = conn->popped };
+	struct ending ending = { .conn = conn->id, .ended = *ended(conn) };
 	__u8 one = 1;
 
 	return bpf_map_update_elem(&endings, &ending, &one, BPF_NOEXIST) != -17 /* EEXIST */;

@@ -66,7 +66,7 @@ int sweep_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	/* Its mapping may have come late: one more look with the next request. */
 	if (conn->requests == 1 && !conn->lookups && unset(&conn->actual))
 		conn->lookups = 1;
-	if (conn->pushed == conn->popped)
+	if (!waiting(conn))
 		return 0;
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE)
 		return 0;
@@ -83,7 +83,7 @@ int sweep_early(struct bpf_iter__bpf_map_elem *ctx)
 	struct early *early = ctx->value;
 	__u32 zero = 0, *number = bpf_map_lookup_elem(&sweep_number, &zero);
 
-	if (!key || !early || !number || early->conn.pushed == early->conn.popped)
+	if (!key || !early || !number || !waiting(&early->conn))
 		return 0;
 	tuple = *key;
 	sweep_conn(&early->conn, &tuple, *number);

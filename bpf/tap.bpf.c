@@ -33,11 +33,6 @@ static __always_inline bool recognise(struct __sk_buff *skb, struct conn *conn, 
 	}
 	conn->protocol = PROTOCOL_HTTP;
 	conn->requests = egress == request;
-	if (!conn->fresh) {
-		conn->stream[0].state = conn->stream[1].state = STREAM_LOST;
-		conn->stream[0].flags |= STREAM_GAP;
-		conn->stream[1].flags |= STREAM_GAP;
-	}
 	return true;
 }
 
@@ -87,6 +82,18 @@ static __always_inline bool in_order(struct bpf_sock *sk, struct conn *conn, str
 	return true;
 }
 
+/* Has the other direction had the last word? The two TURN bits are equal after egress had it and differ after ingress: so each
+ * hook writes its own stream only. */
+static __always_inline bool takes_turn(struct conn *conn, bool egress)
+{
+	bool differ = (conn->stream[0].flags ^ conn->stream[1].flags) & STREAM_TURN;
+
+	if (differ != egress)
+		return false;
+	conn->stream[egress].flags ^= STREAM_TURN;
+	return true;
+}
+
 /* A packet of a connection that may speak HTTP. `known`: its state is socket storage, and the parser runs right here; else
  * through the table, as the verifier would have to go through it twice. */
 static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct packet *packet,
@@ -103,9 +110,7 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 		run.ends = packet->flags;
 	if (!packet->length || !in_order(sk, conn, stream, packet, egress, known))
 		goto over;
-	turn = conn->last != egress + 1;
-	if (turn)
-		conn->last = egress + 1;
+	turn = takes_turn(conn, egress);
 	if (conn->protocol == PROTOCOL_UNKNOWN) {
 		if ((!turn && !conn->fresh) || !recognise(skb, conn, packet, egress))
 			goto over;

@@ -114,7 +114,7 @@ struct stream {
 	__u32 seq; /* next expected */
 	__u8 state; /* below STREAM_BODY: the protocol's parser's own */
 	__u8 flags;
-	__u16 digits; /* parser: of a number met so far */
+	__u16 requests; /* stream[0]: begun on this connection; stream[1]: ended (whichever direction they take) */
 	__u64 left; /* bytes still to skip, or the number */
 };
 #define STREAM_SLOT 1 /* the request being received owns a slot */
@@ -123,6 +123,8 @@ struct stream {
 #define STREAM_WAITS 16 /* the header of a request has ended, and no byte of its body has come */
 #define STREAM_DOUBT 32 /* the answer to a request without slot: a body, or none as to HEAD */
 #define STREAM_MISSED 8 /* bytes were given up since then: an answer may have been among them */
+#define STREAM_DIGITS 64 /* of the number in `left` one has been met */
+#define STREAM_TURN 128 /* see takes_turn() */
 
 /* States in which no parser needs to run: the tap passes by these bytes without reading them. */
 enum stream_state {
@@ -134,26 +136,28 @@ enum stream_state {
 };
 
 /* Socket storage, made with the first payload. At most 120 bytes: 64 + 8 of the kernel's own fit it into a 192-byte slab
- * object (ebpf-practice: 100,000 idle connections must stay cheap). */
+ * object (ebpf-practice: 100,000 idle connections must stay cheap). Two cache lines, as the kernel puts its 8 bytes in front:
+ * what a request changes is all in the second, since that one travels between the CPUs of both hooks. (The first changes for
+ * `lookups`, that is seldom, and for what is out of order.) */
 struct conn {
 	__u64 owner;
 	union addr actual;
+	__u32 id; /* of its entries in `messages` */
+	__u32 hole_from, hole_end; /* ingress: came ahead of bytes still missing, and was not read; equal: nothing */
 	__u16 actual_port;
 	__u8 protocol;
 	__u8 requests; /* hook direction that carries requests: 0 ingress, 1 egress */
 	__u8 peer; /* class of the remote address */
 	__u8 lookups; /* of the NAT mapping still allowed */
-	__u8 last; /* hook direction of the last payload + 1 */
 	__u8 fresh; /* seen from its first byte on */
+	__u8 understood; /* a request has been: the protocol is no guess any more */
 	__u8 tunnel; /* not HTTP any more: set by the responses' side, read by the requests' side */
-	__u8 zero[3];
-	__u32 id; /* of its entries in `messages` */
-	__u32 pushed; /* requests begun: written by the requests' side */
-	__u32 popped; /* requests ended: written by the responses' side */
-	__u32 hole_from, hole_end; /* ingress: came ahead of bytes still missing, and was not read; equal: nothing */
+	__u8 zero[11]; /* to the line's end */
 	__u64 start[PIPELINE];
 	struct stream stream[2]; /* by hook direction */
 };
+_Static_assert(__builtin_offsetof(struct conn, start) == 64 - 8, "the second cache line");
+_Static_assert(sizeof(struct conn) == 128 - 8, "two cache lines");
 
 /* ---- ring buffer ---- */
 
@@ -200,7 +204,7 @@ enum counter {
 	FULL_SOCKETS,
 	FULL_LISTENERS,
 	UNPARSED_GAP, /* bytes missing where a message begins */
-	UNPARSED_PIPELINE, /* more requests in flight than slots: counted, without latency */
+	UNPARSED_PIPELINE, /* more requests in flight than slots: counted, without latency (beyond MOST_WAITING not even that) */
 	UNPARSED_MESSAGE, /* kept part of a cut header was pushed out */
 	UNPARSED_SEGMENT, /* more messages in one segment than one run may read */
 	UNPARSED_BUSY, /* no scratch buffer */

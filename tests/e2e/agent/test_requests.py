@@ -384,6 +384,22 @@ def test_pipelined_far_beyond_one_run(kernel, owners):
         assert sum(ended.values()) == 101 and set(ended) <= {"2xx", "unknown"}, f"{end}: {ended}"
 
 
+def test_more_requests_than_can_be_told_apart_are_counted_as_unparsed(kernel, owners):
+    """A client that asks and asks, and a server that reads and never answers."""
+    sent, most, slots, at_once = 33_000, 32_767, 4, 300
+
+    def without_slot() -> int:
+        return kernel.counters().unparsed["http", "pipeline"]
+
+    before = without_slot()
+    talk = Talk(owners).open()
+    play(talk, [C(GET * at_once)] * (sent // at_once) + [SERVER_CLOSES])
+    talk.close()
+    for end in ("client", "server"):
+        assert requests_of(kernel, owners.ids[end]).ended == {"closed": most}, end
+    assert without_slot() - before == 2 * (sent - slots)
+
+
 def test_latency_from_last_request_byte_to_first_answer_byte(kernel, owners):
     talk = Talk(owners).open()
     request, response = post(b"x" * 20), answer(b"y" * 20)
