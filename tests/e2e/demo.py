@@ -76,7 +76,7 @@ def up() -> int:
 
 def shop(script: str, *arguments: str, kube: Cluster) -> None:
     command = [sys.executable, str(HERE / "shop" / script), *arguments]
-    done = subprocess.run(command, env=os.environ | {"KUBECONFIG": str(kube.kubeconfig)})
+    done = subprocess.run(command, env=os.environ | {"KUBECONFIG": str(kube.kubeconfig), "SHOP_NAMESPACE": SHOP})
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}")
 

@@ -19,13 +19,35 @@ from pathlib import Path
 from cluster import binaries
 
 ROOT = Path(__file__).resolve().parents[2]
-# By what gives way to what: simulated time can wait longest, an emulated machine longer than the cluster.
-LANES = {
-    "cluster": (0, ["tests/e2e", "-m", "cluster", "-s"]),
-    "servers": (7, ["tests/e2e", "-m", "not cluster", "--ignore=tests/e2e/agent"]),
-    "kernel": (3, ["tests/e2e/agent"]),
-}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`after`: the lane that has to end first, passed or not. `niceness`: what gives way to what; simulated time can wait longest,
+    an emulated machine longer than the cluster."""
+
+    name: str
+    niceness: int
+    arguments: tuple[str, ...]
+    after: str = ""
+
+
+# Some of the faults strike the whole node.
+SHOP_AFTER = "product" if os.environ.get("ALL_FAULTS") else "cluster"
+STALE = "tests/e2e/cluster/test_stale_state.py"
+PRODUCT = "tests/e2e/test_product.py"
+OPERATOR = "tests/e2e/operator/test_operator_process.py"
+PLANS = (
+    Plan("cluster", 0, (STALE,)),  # pulls the cluster away and puts it up again
+    Plan("product", 0, (PRODUCT, "-s"), after="cluster"),
+    Plan("shop", 0, ("tests/e2e", "-m", "cluster", f"--ignore={STALE}", f"--ignore={PRODUCT}"), after=SHOP_AFTER),
+    Plan("operator", 5, (OPERATOR,)),
+    Plan("servers", 7, ("tests/e2e", "-m", "not cluster", "--ignore=tests/e2e/agent", f"--ignore={OPERATOR}")),
+    Plan("kernel", 3, ("tests/e2e/agent",)),
+)
+assert {plan.after for plan in PLANS} <= {"", *(plan.name for plan in PLANS)}
 TELL_SECONDS = 30
+END_SECONDS = 120  # a shop is being removed, a virtual machine shut down
 ENDED = re.compile(r"\b(PASSED|FAILED|SKIPPED|ERROR|XFAIL)\b")
 
 
@@ -40,14 +62,15 @@ class Lane:
     seconds: float = 0.0
 
     @classmethod
-    def start(cls, name: str, niceness: int, arguments: list[str]) -> Lane:
-        log = binaries.CACHE / "logs" / f"e2e-{name}.log"
+    def start(cls, plan: Plan) -> Lane:
+        log = binaries.CACHE / "logs" / f"e2e-{plan.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = ["nice", "-n", str(niceness), sys.executable, "-m", "pytest", "-v", "--durations=10", *arguments]
+        pytest = [sys.executable, "-m", "pytest", "-v", "--durations=10"]
+        command = ["nice", "-n", str(plan.niceness), *pytest, *plan.arguments]
         with log.open("wb") as output:
             # A session of its own: the terminal's Ctrl-C reaches this process only, which passes it on once.
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True)
-        return cls(name, log, process)
+        return cls(plan.name, log, process)
 
     def ended(self) -> bool:
         """Whether it has ended since the last time this was asked."""
@@ -56,13 +79,15 @@ class Lane:
         self.seconds = time.monotonic() - self.began
         return True
 
-    def end(self) -> None:
-        """Lets the tests tidy up; what does not end by itself is ended with all that it started."""
-        if self.process.poll() is not None:
-            return
-        self.process.send_signal(signal.SIGINT)
+    def interrupt(self) -> None:
+        """Lets the tests tidy up."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+
+    def end(self, seconds: float) -> None:
+        """What does not end by itself is ended with all that it started."""
         try:
-            self.process.wait(60)
+            self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -76,22 +101,32 @@ def main() -> int:
     # Before the tests, whose time-outs do not allow for minutes of compiling.
     binaries.ensure(*((*binaries.API_SERVER, "helm") if os.environ.get("KUBECONFIG") else binaries.BINARIES))
     lanes: list[Lane] = []
+    waiting = list(PLANS)
+    over = {""}  # names of lanes
     told = began = time.monotonic()
     try:
-        for name, how in LANES.items():
-            lanes.append(Lane.start(name, *how))
-        while any(not lane.seconds for lane in lanes):
+        while waiting or any(not lane.seconds for lane in lanes):
+            for plan in [plan for plan in waiting if plan.after in over]:
+                lanes.append(Lane.start(plan))
+                waiting.remove(plan)
             for lane in [lane for lane in lanes if lane.ended()]:
+                over.add(lane.name)
                 print(f"\n===== lane {lane.name}: exit {lane.process.returncode} after {lane.seconds:.0f} s =====", flush=True)
                 print(lane.log.read_text(errors="replace"), flush=True)
             if time.monotonic() - told >= TELL_SECONDS:
                 told = time.monotonic()
-                print(f"{told - began:.0f} s: " + ", ".join(lane.progress() for lane in lanes if not lane.seconds), flush=True)
+                states = [lane.progress() for lane in lanes if not lane.seconds]
+                states += [f"{plan.name} waits for {plan.after}" for plan in waiting]
+                print(f"{told - began:.0f} s: {', '.join(states)}", flush=True)
             time.sleep(0.5)
     except KeyboardInterrupt:
-        for lane in lanes:
-            lane.end()
         return 130
+    finally:
+        for lane in lanes:
+            lane.interrupt()
+        last = time.monotonic() + END_SECONDS
+        for lane in lanes:
+            lane.end(max(0.0, last - time.monotonic()))
     for lane in lanes:
         print(f"lane {lane.name}: {'FAILED' if lane.process.returncode else 'passed'} in {lane.seconds:.0f} s")
     return int(any(lane.process.returncode for lane in lanes))

@@ -26,10 +26,10 @@ LOG_HINT = f"kubectl -n {NAMESPACE} logs deployment/appstatus-operator; kubectl 
 
 
 class Cluster:
-    """kubectl and helm against one kubeconfig."""
+    """kubectl and helm against one kubeconfig; `beside`: a namespace whose Events are none of the caller's business."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        self.kubeconfig = kubeconfig
+    def __init__(self, kubeconfig: Path, beside: str = "") -> None:
+        self.kubeconfig, self.beside = kubeconfig, beside
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """Standard output of kubectl. Raises RuntimeError with its message unless `check` is False."""
@@ -81,10 +81,12 @@ class Cluster:
         """States of all SLOs of a namespace's applications, the defaults included; empty before anything is judged."""
         return {slo["state"] for status in self.statuses(namespace).values() for slo in status.get("slos", ())}
 
-    def leads(self) -> bool:
-        """Somebody holds the operator's Lease, and renewed it lately."""
-        renewed = self.get("lease", "appstatus-operator", "-n", NAMESPACE)["spec"].get("renewTime")
-        return bool(renewed) and time.time() - datetime.fromisoformat(renewed).timestamp() < 60
+    def leader(self) -> str:
+        """Who holds the operator's Lease, and renewed it lately; empty: nobody."""
+        lease = self.get("lease", "appstatus-operator", "-n", NAMESPACE)["spec"]
+        renewed = lease.get("renewTime")
+        fresh = bool(renewed) and time.time() - datetime.fromisoformat(renewed).timestamp() < 60
+        return str(lease.get("holderIdentity") or "") if fresh else ""
 
     def health(self, namespace: str) -> dict[str, str]:
         """Health by AppStatus name."""
@@ -92,7 +94,7 @@ class Cluster:
 
     def events(self, since: float = 0.0) -> list[dict[str, Any]]:
         """Events that appstatus posted at or after `since` (unix seconds), oldest first, wherever: a Project's are in `default`."""
-        items = self.get("events", "-A")["items"]
+        items = [item for item in self.get("events", "-A")["items"] if item["metadata"]["namespace"] != self.beside]
         ours = [item for item in items if item.get("reportingComponent") == "appstatus" and posted(item) >= since]
         return sorted(ours, key=posted)
 

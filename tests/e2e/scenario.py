@@ -16,6 +16,7 @@ from product import Cluster, posted
 from steps import wait
 
 SHOP = "shop"
+SHOP_UNDER_TEST = "shop-under-test"  # of the shop's own tests, which run beside
 SHOP_FOLDER = Path(__file__).with_name("shop")
 OPENING = ("SLOFastBurn", "SLOSlowBurn")
 
@@ -53,7 +54,7 @@ def script(kube: Cluster, name: str, *arguments: str) -> str:
     """Runs a script of the shop against the cluster; what it printed."""
     done = subprocess.run(
         [sys.executable, str(SHOP_FOLDER / name), *arguments],
-        env=os.environ | {"KUBECONFIG": str(kube.kubeconfig)},
+        env=os.environ | {"KUBECONFIG": str(kube.kubeconfig), "SHOP_NAMESPACE": SHOP},
         capture_output=True,
         text=True,
     )
@@ -80,6 +81,12 @@ def failing(kube: Cluster) -> set[str]:
         for status in kube.statuses(SHOP).values()
         for entry in status.get("inspections", {}).get("failing", ())
     }
+
+
+def in_shop(application: dict[str, Any]) -> str:
+    """Its name; with the namespace in front if that is not the shop's."""
+    namespace = application.get("namespace", "")
+    return str(application["name"] if namespace == SHOP else f"{namespace}/{application['name']}")
 
 
 class Scenario:
@@ -141,8 +148,8 @@ class Scenario:
         causes = status.get("incident", {}).get("diagnosis", {}).get("causes") or []
         if causes:
             best = causes[0]
-            out.cause, out.cause_class = best["application"]["name"], best["class"]
-            out.share, out.path = float(best["share"]), [step["name"] for step in best.get("path", [])]
+            out.cause, out.cause_class = in_shop(best["application"]), best["class"]
+            out.share, out.path = float(best["share"]), [in_shop(step) for step in best.get("path", [])]
 
     def wait_recovered(self, bound: float) -> Outcome:
         """Waits up to `bound` seconds from the undoing for SLORecovered. Raises TimeoutError."""

@@ -61,7 +61,7 @@ def healthy(kube: Cluster, seconds: float) -> dict[str, Any]:
             time.sleep(min(600, seconds))
     events = [e["reason"] for e in kube.events(start)]
     seen = users(kube, start)
-    ok = not events and ready(kube) and kube.leads()
+    ok = not events and ready(kube) and bool(kube.leader())
     return {"ok": ok, "events": events, "sent": seen["sent"], "failed": seen["failed"]}
 
 

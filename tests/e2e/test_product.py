@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from product import NAMESPACE, Cluster, reasons
-from scenario import OPENING, SHOP, Scenario, script
+from scenario import OPENING, SHOP, SHOP_UNDER_TEST, Scenario, script
 from steps import wait
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
@@ -32,7 +32,7 @@ CLOSED_FORM = 3600 * 6 / 30 * 14.4 * 0.005 / 0.14  # seconds: long window * fact
 
 @pytest.fixture(scope="module")
 def kube(kubeconfig: Path) -> Cluster:
-    return Cluster(kubeconfig)
+    return Cluster(kubeconfig, beside=SHOP_UNDER_TEST)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,10 @@ def test_two_causes_are_two_incidents_with_one_event_each_and_one_recovery(kube:
         with Scenario(kube, "errors", "--share", "1") as errors:
             opened = errors.wait_opened(2 * 75 + 30)
             print(f"Event {opened.opened_after:.0f} s after the first failed request: {opened.message}")
+            leader = kube.leader()
             kube.install("--set=operator.podAnnotations.upgraded=now")  # the new leader takes the incident over
-            kube.kubectl("rollout", "status", "deployment/appstatus-operator", "-n", NAMESPACE, "--timeout=180s")
-            time.sleep(30)
+            wait("another replica leads", lambda: kube.leader() not in ("", leader), 180)
+            time.sleep(15 + 5)  # a cycle of its own, while all fails
             errors.read_diagnosis()
             errors.undo()
             failing = errors.wait_recovered(2 * 360)

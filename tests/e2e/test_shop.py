@@ -1,6 +1,7 @@
 """The demo shop serves its users, every fault changes what they see, and every undo brings back what was.
 
-A few faults by default; all of them with ALL_FAULTS=1 in the environment (about 12 minutes).
+A shop of its own, so that the product's story goes on beside it. A few faults by default; all of them with ALL_FAULTS=1 in the
+environment (about 12 minutes; some of them strike the whole node).
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ from typing import Any
 
 import pytest
 from cluster import images
+from scenario import SHOP_FOLDER, SHOP_UNDER_TEST
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-FOLDER = Path(__file__).with_name("shop")
-sys.path.append(str(FOLDER))  # for the table of faults
+sys.path.append(str(SHOP_FOLDER))  # for the table of faults
 
 from faults import TABLE  # noqa: E402
 
 # One of each means; errors, slowness and the decoy are in test_product.py.
 QUICK = ("db-lock", "cpu-limit", "redis-down", "slow-disk", "thin-link", "bad-rollout")
 FAULTS = list(TABLE) if os.environ.get("ALL_FAULTS") else QUICK
+# The shop of the product's story is beside it, and a node may have two cores; cpu-noise lives on what it requests.
+CPU_SHARE = "1" if os.environ.get("ALL_FAULTS") else "0.3"
 RATE = 20  # requests/s, manifests/load.yaml
 VISIBLE_SECONDS = 60
 HEALED_SECONDS = 90
@@ -40,9 +43,9 @@ class Shop:
 
     def script(self, name: str, *arguments: str, status: int = 0) -> str:
         """Run one of the shop's commands; what it printed, its complaints included."""
-        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig), "SHOP_TRUTH": str(self.truth)}
+        own = {"KUBECONFIG": str(self.kubeconfig), "SHOP_NAMESPACE": SHOP_UNDER_TEST, "SHOP_TRUTH": str(self.truth)}
         done = subprocess.run(
-            [sys.executable, str(FOLDER / name), *arguments], env=environment, capture_output=True, text=True, timeout=400
+            [sys.executable, str(SHOP_FOLDER / name), *arguments], env=os.environ | own, capture_output=True, text=True, timeout=400
         )
         assert done.returncode == status, f"{name} {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
@@ -63,9 +66,11 @@ def shop(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     if not os.environ.get("KUBECONFIG"):
         images.build(["shop"])
     shop = Shop(kubeconfig, tmp_path_factory.mktemp("shop") / "truth.jsonl")
-    shop.script("deploy.py", "up")
-    yield shop
-    shop.script("fault.py", "undo", "all")
+    try:
+        shop.script("deploy.py", "up", "--cpu-share", CPU_SHARE)
+        yield shop
+    finally:
+        shop.script("deploy.py", "down")
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def as_designed(kubectl) -> dict[str, Any]:
     """The specification of every workload, and what each of their containers was really given, once it has started."""
 
     def get(what: str) -> list[dict]:
-        return json.loads(kubectl("get", what, "-n", "shop", "-o", "json").stdout)["items"]
+        return json.loads(kubectl("get", what, "-n", SHOP_UNDER_TEST, "-o", "json").stdout)["items"]
 
     specs = {f"{o['kind']}/{o['metadata']['name']}": o["spec"] for o in get("deployments,statefulsets,daemonsets,cronjobs")}
     containers = {
@@ -141,7 +146,7 @@ def test_a_leak_ends_in_an_oom_kill(whole: Shop, kubectl):
     whole.script("fault.py", "inject", "memory-leak")
 
     def killed() -> bool:
-        found = json.loads(kubectl("get", "pods", "-n", "shop", "-l", "app=recommendation", "-o", "json").stdout)
+        found = json.loads(kubectl("get", "pods", "-n", SHOP_UNDER_TEST, "-l", "app=recommendation", "-o", "json").stdout)
         statuses = [status for pod in found["items"] for status in pod["status"]["containerStatuses"]]
         states = [status[key].get("terminated", {}) for status in statuses for key in ("state", "lastState")]
         return any(state.get("reason") == "OOMKilled" for state in states)

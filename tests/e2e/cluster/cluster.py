@@ -59,10 +59,10 @@ def up() -> Path:
                 _remove()
                 raise
         _renew_volumes(paths["kubectl"])
-    for name in ("kubectl", "helm"):
-        link = CACHE / "bin" / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(paths[name])
+        for name in ("kubectl", "helm"):
+            link = CACHE / "bin" / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(paths[name])
     print(f'to look around: export KUBECONFIG={KUBECONFIG} PATH="$PATH:{CACHE}/bin"', file=sys.stderr)
     return KUBECONFIG
 

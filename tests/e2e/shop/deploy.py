@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The demo shop on a cluster: deploy it, wait until users are served, remove it.
 
-    deploy.py up [--image-prefix REGISTRY/shop-] [--timeout S] | wait | down
+    deploy.py up [--image-prefix REGISTRY/shop-] [--cpu-share F] [--timeout S] | wait | down
 
-The cluster is $KUBECONFIG, else the local one of `make cluster`; its images come from `make images`.
+The cluster is $KUBECONFIG, else the local one of `make cluster`; its images come from `make images`. The namespace is
+$SHOP_NAMESPACE, else `shop`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -25,6 +27,8 @@ MANIFESTS = Path(__file__).with_name("manifests")
 IMAGES = Path(__file__).with_name("images")
 SOURCES = "shop.appstatus.dev/image-sources"
 LOCAL_PREFIX = "localhost/shop-"
+# Nothing in the shop asks for a privilege; even the restricted level lets it in.
+SECURITY = {"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"}
 KINDS = "deployments,statefulsets,daemonsets"
 POLL_SECONDS = 2.0
 
@@ -33,10 +37,16 @@ class NotReady(Exception):
     """The shop did not come up in time; the message says what is missing and where to look."""
 
 
-def manifests(image_prefix: str = LOCAL_PREFIX) -> str:
-    """All objects of the shop as one YAML text, the namespace first."""
-    texts = [path.read_text() for path in sorted(MANIFESTS.glob("*.yaml"))]
-    return "\n---\n".join(texts).replace(LOCAL_PREFIX, image_prefix)
+def manifests(image_prefix: str = LOCAL_PREFIX, cpu_share: float = 1.0) -> str:
+    """All objects of the shop as one YAML text, the namespace first; the others are in it because kubectl is told so.
+
+    `cpu_share`: of the CPU that they request. In all it is more than half of two cores.
+    """
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kubectl.NAMESPACE, "labels": SECURITY}}
+    # A text that begins with a brace would be read as JSON to its end.
+    texts = ["", json.dumps(namespace), *(path.read_text() for path in sorted(MANIFESTS.glob("*.yaml")))]
+    text = "\n---\n".join(texts).replace(LOCAL_PREFIX, image_prefix)
+    return re.sub(r"(requests: \{cpu: )(\d+)m", lambda found: f"{found[1]}{max(1, round(int(found[2]) * cpu_share))}m", text)
 
 
 def wait(timeout: float) -> float:
@@ -54,8 +64,8 @@ def wait(timeout: float) -> float:
             text = ", ".join(f"{name} {what}" for name, what in lacking.items())
             first = next(iter(lacking))
             raise NotReady(
-                f"not up after {timeout:g} s: {text}\nlook at: kubectl -n shop get pods; "
-                f"kubectl -n shop describe pods -l app={first}; kubectl -n shop logs -l app={first}"
+                f"not up after {timeout:g} s: {text}\nlook at: kubectl -n {kubectl.NAMESPACE} get pods; "
+                f"kubectl -n {kubectl.NAMESPACE} describe pods -l app={first}; kubectl -n {kubectl.NAMESPACE} logs -l app={first}"
             )
         text = ", ".join(f"{name} {what}" for name, what in list(lacking.items())[:2])
         text += f" and {len(lacking) - 2} more" if len(lacking) > 2 else ""
@@ -81,8 +91,12 @@ def sources() -> str:
     return total.hexdigest()[:16]
 
 
-def up(image_prefix: str, timeout: float) -> None:
-    kubectl.run("apply", "--server-side", "--field-manager=shop", "--force-conflicts", "-f", "-", stdin=manifests(image_prefix))
+def up(image_prefix: str, cpu_share: float, timeout: float) -> None:
+    objects = manifests(image_prefix, cpu_share)
+    if "deletionTimestamp" in (kubectl.get("namespace", kubectl.NAMESPACE) or {"metadata": {}})["metadata"]:
+        print("the shop of before is still being removed", flush=True)
+        kubectl.run("wait", "--for=delete", f"namespace/{kubectl.NAMESPACE}", "--timeout=300s", timeout=310)
+    kubectl.run("apply", "--server-side", "--field-manager=shop", "--force-conflicts", "-f", "-", stdin=objects)
     namespace = json.loads(kubectl.run("get", "namespace", kubectl.NAMESPACE, "-o", "json"))
     running = namespace["metadata"].get("annotations", {}).get(SOURCES)
     if running not in (None, sources()):
@@ -104,11 +118,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("up", "wait", "down"))
     parser.add_argument("--image-prefix", default=LOCAL_PREFIX, help="where the images are (default %(default)s)")
+    parser.add_argument("--cpu-share", type=float, default=1.0, help="of the CPU it requests: for a second shop on a small node")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds until the shop must be up (default 300)")
     arguments = parser.parse_args()
     try:
         if arguments.command == "up":
-            up(arguments.image_prefix, arguments.timeout)
+            up(arguments.image_prefix, arguments.cpu_share, arguments.timeout)
         elif arguments.command == "wait":
             print(f"the shop is open; waited {wait(arguments.timeout):.0f} s")
         else:

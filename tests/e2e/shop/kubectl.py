@@ -1,4 +1,7 @@
-"""kubectl as the shop's commands use it: any cluster, $KUBECONFIG, else the local one of `make cluster`."""
+"""kubectl as the shop's commands use it: any cluster, $KUBECONFIG, else the local one of `make cluster`.
+
+A cluster may have several shops, each in a namespace: $SHOP_NAMESPACE.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 CACHE = Path(os.environ.get("APPSTATUS_CACHE", Path.home() / ".cache" / "appstatus"))
-NAMESPACE = "shop"
+NAMESPACE = os.environ.get("SHOP_NAMESPACE", "shop")
 TIMEOUT_SECONDS = 120.0
 
 

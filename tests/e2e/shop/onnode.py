@@ -16,7 +16,7 @@ from typing import Any
 import kubectl
 from means import FaultError, Record, until, until_rolled_out, workload
 
-NAMESPACE = "shop-faults"
+NAMESPACE = f"{kubectl.NAMESPACE}-faults"
 HELPER = "helper"
 
 

@@ -126,3 +126,19 @@ def test_the_docs_list_every_fault_as_the_table_has_it():
     page = (Path(__file__).parents[3] / "docs" / "demo-shop.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 5]
     assert rows == [f"| `{f.name}` | {f.target} | {f.failure_class} | {f.users_see}: {f.what} |" for f in TABLE.values()]
+
+
+def requested(text):
+    """Millicores that all pods of the shop request, those of one node's DaemonSet included."""
+    workloads = [o for o in yaml.safe_load_all(text) if o and o["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "CronJob")]
+    return sum(
+        o["spec"].get("replicas", 1) * int(container["resources"]["requests"]["cpu"].removesuffix("m"))
+        for o in workloads
+        for container in pod_spec(o)["containers"]
+    )
+
+
+def test_a_shop_may_request_a_share_of_its_cpu_so_that_two_fit_on_two_cores():
+    whole, part = requested(manifests()), requested(manifests(cpu_share=0.3))
+    assert part == pytest.approx(0.3 * whole, rel=0.05)
+    assert whole + part < 2000 - 370  # what the cluster and appstatus request themselves
