@@ -42,6 +42,8 @@ OURS = "127.0.0.1:10390"
 GROUP = "appstatus-bench"
 ROLES = ("nginx", "loadgen", "agent")
 CPU_ROOT = Path("/sys/fs/cgroup/cpuacct/cpuacct.usage")
+SATURATION = "saturation"
+DRIFT = 0.1  # of the machine's speed, between the runs without an agent on both sides of one with it
 DESCRIPTORS = 10_000  # of one process, far below the usual limit
 NGINX = """daemon off; worker_processes {workers}; user root; pid {work}/nginx.pid; error_log {work}/nginx.log warn;
 events {{ worker_connections 19000; }}
@@ -371,10 +373,21 @@ class Bench:
                 return time.monotonic() - began
 
 
+def tell(row: dict) -> dict:
+    """The row, after a line about it for who waits."""
+    print(
+        f"{time.strftime('%H:%M:%S')} {row['load']:>10} {row['variant']:<10} {row['per_second']:>8.0f}/s "
+        f"p50 {row['p50_us']} p99 {row['p99_us']} us, agent {row.get('agent_mcpu', 0):.0f}, others {row['foreign_mcpu']:.0f} mCPU",
+        file=sys.stderr,
+        flush=True,
+    )
+    return row
+
+
 def run_loads(bench: Bench, variants: list[Variant], options: argparse.Namespace) -> list[dict]:
     loads = [Load(f"{rate}/s", "rate", rate, options.seconds) for rate in options.rates]
     if options.saturation_seconds:
-        loads.append(Load("saturation", "full", 0, options.saturation_seconds))
+        loads.append(Load(SATURATION, "full", 0, options.saturation_seconds))
     found: list[dict] = []
     server = Server(bench.groups, bench.work, workers=1, port=options.port)
     try:
@@ -391,14 +404,9 @@ def run_loads(bench: Bench, variants: list[Variant], options: argparse.Namespace
                     finally:
                         if agent:
                             agent.stop()
-                    found.append(row)
-                    print(
-                        f"{time.strftime('%H:%M:%S')} {load.name:>10} {row['variant']:<10} {row['per_second']:>8.0f}/s "
-                        f"p50 {row['p50_us']} p99 {row['p99_us']} us, agent {row.get('agent_mcpu', 0):.0f}, "
-                        f"others {row['foreign_mcpu']:.0f} mCPU",
-                        file=sys.stderr,
-                        flush=True,
-                    )
+                    found.append(tell(row))
+        for load in loads:  # so that the last run with an agent is between two without, too
+            found.append(tell(bench.measure(server, load, None)))
     finally:
         server.stop()
     return found
@@ -477,25 +485,37 @@ def medians(rows: list[dict]) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def ratios(rows: list[dict]) -> list[dict]:
-    """With an agent against without, pair by pair of neighbouring runs; the median of the pairs."""
+    """With an agent against the runs without before and after it (their mean, since the machine's speed drifts): medians.
+
+    Where it drifted by more than DRIFT between those two, nobody knows what the run between was worth: `pairs` are those that count
+    (all, if they are fewer than three), `measured` all. `added_us`: CPU time that each request costs more at saturation, all CPUs
+    together; `without_us`: what it costs without.
+    """
     pairs: dict[tuple[str, str], list[dict]] = {}
-    without: dict[str, dict] = {}
-    for row in rows:
-        if row["variant"] == "without":
-            without[row["load"]] = row
-        elif row["load"] in without:
-            base = without[row["load"]]
-            pairs.setdefault((row["load"], row["variant"]), []).append(
-                {
-                    "throughput_kept": row["per_second"] / base["per_second"],
-                    "p50_ratio": row["p50_us"] / max(1, base["p50_us"]),
-                    "p99_ratio": row["p99_us"] / max(1, base["p99_us"]),
-                }
-            )
-    return [
-        {"load": load, "variant": variant, **{name: statistics.median(pair[name] for pair in found) for name in found[0]}}
-        for (load, variant), found in pairs.items()
-    ]
+    for at, row in enumerate(rows):
+        bare = [i for i, other in enumerate(rows) if (other["load"], other["variant"]) == (row["load"], "without")]
+        before, after = [i for i in bare if i < at], [i for i in bare if i > at]
+        if row["variant"] == "without" or not before:
+            continue
+        bases = [rows[before[-1]], rows[after[0] if after else before[-1]]]
+        base = {name: statistics.mean(base[name] for base in bases) for name in ("per_second", "p50_us", "p99_us")}
+        pair = {
+            "throughput_kept": row["per_second"] / base["per_second"],
+            "p50_ratio": row["p50_us"] / max(1, base["p50_us"]),
+            "p99_ratio": row["p99_us"] / max(1, base["p99_us"]),
+            "drift": abs(bases[0]["per_second"] - bases[1]["per_second"]) / base["per_second"],
+        }
+        if row["load"] == SATURATION:
+            busy = 1e6 * (os.cpu_count() or 1)
+            pair |= {"without_us": busy / base["per_second"], "added_us": busy / row["per_second"] - busy / base["per_second"]}
+        pairs.setdefault((row["load"], row["variant"]), []).append(pair)
+    found = []
+    for (load, variant), measured in pairs.items():
+        steady = [pair for pair in measured if pair["drift"] <= DRIFT]
+        used = steady if len(steady) >= 3 else measured
+        figures = {name: statistics.median(pair[name] for pair in used) for name in used[0]}
+        found.append({"load": load, "variant": variant, **figures, "pairs": len(used), "measured": len(measured)})
+    return found
 
 
 COLUMNS = (
@@ -528,7 +548,8 @@ def print_tables(result: dict) -> None:
         table.append([load, variant, *(f"{figures[name]:.{digits}f}" if name in figures else "" for name, _, digits in shown)])
     for ratio in result["ratios"]:
         values = (f"{name} {value:.3f}" for name, value in ratio.items() if isinstance(value, float))
-        print(f"{ratio['load']}, {ratio['variant']} against without: {', '.join(values)}")
+        count = f"{ratio['pairs']} of {ratio['measured']} pairs"
+        print(f"{ratio['load']}, {ratio['variant']} against without: {', '.join(values)} (medians of {count})")
     widths = [max(len(row[at]) for row in table) for at in range(len(table[0]))]
     for row in table:
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
