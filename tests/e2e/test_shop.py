@@ -30,7 +30,7 @@ from faults import TABLE  # noqa: E402
 QUICK = ("db-lock", "cpu-limit", "redis-down", "slow-disk", "thin-link", "bad-rollout")
 FAULTS = list(TABLE) if os.environ.get("ALL_FAULTS") else QUICK
 # The shop of the product's story is beside it, and a node may have two cores; cpu-noise lives on what it requests.
-CPU_SHARE = "1" if os.environ.get("ALL_FAULTS") else "0.3"
+CPU_SHARE = "1" if os.environ.get("ALL_FAULTS") else "0.2"
 RATE = 20  # requests/s, manifests/load.yaml
 VISIBLE_SECONDS = 60
 HEALED_SECONDS = 90

@@ -39,7 +39,7 @@ spec:
       image: localhost/prometheus:dev
       args: [--config.file=/dev/null, --storage.tsdb.path=/prometheus]
       readinessProbe: {httpGet: {path: /-/ready, port: 9090}, periodSeconds: 1}
-      resources: {limits: {cpu: 500m, memory: 128Mi}}
+      resources: {requests: {cpu: 10m}, limits: {cpu: 500m, memory: 128Mi}}
       volumeMounts: [{name: data, mountPath: /prometheus}]
   volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
 ---
