@@ -15,7 +15,8 @@ help: ## list the targets
 $(STAMP):
 	@if [ $$(id -u) = 0 ] && command -v apt-get >/dev/null; then $(CLUSTER) packages; fi
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --editable '.[operator,node-agent,dev]'
+	@# Most of what is installed is never imported; the rest is compiled at its first import.
+	$(VENV)/bin/pip install --quiet --no-compile --editable '.[operator,node-agent,dev]'
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
@@ -52,9 +53,13 @@ lint: venv ## ruff, mypy, import layers
 	$(VENV)/bin/mypy operator/appstatus node_agent/appstatus_agent
 	$(VENV)/bin/lint-imports
 
-.PHONY: test-unit
-test-unit: lint ## the fast tests: no root, no cluster
+.PHONY: unit
+unit: venv
 	$(VENV)/bin/python -m pytest tests/unit
+
+.PHONY: test-unit
+test-unit: venv ## the fast tests: no root, no cluster
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 
 .PHONY: test-e2e
 test-e2e: venv ## the tests on real servers, kernels and a cluster: KUBECONFIG, else the local one
