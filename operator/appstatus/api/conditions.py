@@ -142,7 +142,7 @@ def agents_ready(desired: int, ready: int, refusal: str) -> Condition:
         return Condition("AgentsReady", False, "NoNodes", "no node fits the node agent's node selector")
     if ready < desired:
         return Condition("AgentsReady", False, "RollingOut", f"{ready} of {desired} node agents are ready")
-    return Condition("AgentsReady", True, "AllReady", f"all {desired} node agents are ready")
+    return Condition("AgentsReady", True, "AllReady", f"{ready} of {desired} node agents are ready")
 
 
 def agents_elsewhere(owner: str) -> Condition:

@@ -27,8 +27,8 @@ def _errors(judge: Judge, connection: Connection) -> Finding:
     check = BY_ID["DependencyErrors"]
     name = str(connection.upstream)
     step = judge.world.step
-    total = judge.recent(connection.traffic.total(len(judge.world.times)), check.sustained_for)
-    if np.isnan(total).all():
+    total = connection.traffic.total(len(judge.world.times))
+    if np.isnan(judge.recent(total, check.sustained_for)).all():
         return Finding(name, False, None)
     by_status = {s: float(np.nansum(judge.recent(v, check.sustained_for))) * step for s, v in connection.traffic.requests.items()}
     failed = {status: count for status, count in by_status.items() if status in FAILED and count > 0}
@@ -36,10 +36,11 @@ def _errors(judge: Judge, connection: Connection) -> Finding:
     if failures < LEAST_FAILURES:
         return Finding(name, False, 0.0)
     bad = np.nansum([v for s, v in connection.traffic.requests.items() if s in FAILED], axis=0)
-    times = judge.world.times[-len(total) :][bad[-len(total) :] > 0]
+    counts, of = judge.counts(bad, check.sustained_for), judge.counts(total, check.sustained_for)
+    failing = (counts >= LEAST_FAILURES) & (100 * counts > judge.threshold(check) * of)
     worst = max(failed, key=lambda status: failed[status])
     return judge.value(
-        check.id, name, 100 * failures / requests, float(times[0]), f"{failures:.0f} of {requests:.0f}, most {worst}"
+        check.id, name, 100 * failures / requests, judge.row_since(failing), f"{failures:.0f} of {requests:.0f}, most {worst}"
     )
 
 

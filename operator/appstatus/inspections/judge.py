@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from appstatus.api.conditions import format_time
 from appstatus.api.settings import Override, Settings
@@ -60,6 +61,17 @@ class Judge:
 
     def recent(self, values: F64, seconds: float) -> F64:
         return values[-self.steps(seconds) :]
+
+    def counts(self, rates: F64, seconds: float) -> F64:
+        """For each step, how many events there were within the `seconds` that end there; what is not known is none."""
+        total = np.cumsum(np.nan_to_num(rates)) * self.world.step
+        before = np.concatenate([np.zeros(min(self.steps(seconds), len(total))), total])[: len(total)]
+        return np.asarray(total - before, dtype=np.float64)
+
+    def row_since(self, failing: NDArray[np.bool_]) -> float:
+        """Time of the first step of the row of failing ones that reaches until now, which fails for certain."""
+        good = np.flatnonzero(~failing[:-1])
+        return float(self.world.times[int(good[-1]) + 1 if len(good) else 0])
 
     def gauge(self, check_id: str, items: Iterable[Item]) -> CheckResult:
         """Fails if all known samples of the last ``sustained_for`` seconds are beyond the threshold, at least half being known.

@@ -36,11 +36,11 @@ def _events(judge: Judge, rates: F64) -> float:
 
 def dialled_in_vain(judge: Judge, connection: Connection) -> tuple[float, float | None]:
     """Failed connection attempts within the check's window, and since when; since never if they are too few to judge."""
-    failed = judge.recent(connection.failed_connects, BY_ID["NetworkTCPConnections"].sustained_for)
-    failures = _events(judge, failed)
+    window = BY_ID["NetworkTCPConnections"].sustained_for
+    failures = _events(judge, judge.recent(connection.failed_connects, window))
     if failures < LEAST_FAILED_CONNECTS:
         return failures, None
-    return failures, float(judge.world.times[-len(failed) :][failed > 0][0])
+    return failures, judge.row_since(judge.counts(connection.failed_connects, window) >= LEAST_FAILED_CONNECTS)
 
 
 def _failed(judge: Judge, connection: Connection) -> Finding:

@@ -24,6 +24,14 @@ def test_other_statuses_are_no_failure(status: str) -> None:
     assert check("DependencyErrors", traffic({"2xx": series(1.0), status: last(4, 5.0)})).outcome == "pass"
 
 
+@pytest.mark.parametrize("before", [0.0, 0.05])
+def test_since_is_the_row_of_failing_minutes_however_long_and_a_few_errors_before_are_not_of_it(before: float) -> None:
+    errors = last(40, 5.0, before)
+    assert check("DependencyErrors", traffic({"2xx": series(5.0), "5xx": errors})).since == NOW - 39 * 15
+    errors[-9:-4] = before  # longer than the minute that is judged
+    assert check("DependencyErrors", traffic({"2xx": series(5.0), "5xx": errors})).since == NOW - 3 * 15
+
+
 def test_four_failures_are_too_few_to_judge() -> None:
     assert check("DependencyErrors", traffic({"5xx": last(1, 4 / 15)})).outcome == "pass"
 
