@@ -41,21 +41,25 @@ def up() -> int:
         kube.kubectl("-n", "appstatus", "rollout", "status", "deployment/appstatus-operator", "--timeout=180s")
         wait("the agent runs on the node", lambda: agents_ready(kube), 180, say=lambda: project_line(kube))
     with step("Waiting until every application of the shop is Healthy (judged from 2 min after its start)", LOG_HINT):
-        wait("every application is Healthy", lambda: all_healthy(kube), 600, 5, say=lambda: health_line(kube))
+        wait("every application judged and Healthy", lambda: all_healthy(kube), 600, 5, say=lambda: health_line(kube))
         print(kube.kubectl("get", "appstatus", "-n", SHOP))
 
-    with step(f"Breaking a service: fault `{FAULT}`", LOG_HINT):
+    with step(f"Breaking a service: from now on all requests to ledger fail (fault `{FAULT}`)", LOG_HINT):
         broken = time.time()
         shop("fault.py", "inject", FAULT, kube=kube)
         warning = wait("the Event", lambda: first(kube, "Warning", broken), 300, say=lambda: health_line(kube))
         print(f"    Event {posted(warning) - broken:.0f} s after the fault was switched on\n")
         show(kube, warning)
         print(kube.kubectl("get", "appstatus", "-n", SHOP))
-    with step("Healing it", LOG_HINT):
+    with step("Healing it; the incident is over after five good minutes", LOG_HINT):
         shop("fault.py", "undo", FAULT, kube=kube)
         healed = time.time()
         recovery = wait(
-            "the recovery Event", lambda: first(kube, "Normal", healed, "SLORecovered"), 720, 5, say=lambda: health_line(kube)
+            "five good minutes, then the recovery Event",
+            lambda: first(kube, "Normal", healed, "SLORecovered"),
+            720,
+            5,
+            say=lambda: health_line(kube),
         )
         print(f"    Event {posted(recovery) - healed:.0f} s after the fault was switched off\n")
         show(kube, recovery)
@@ -68,7 +72,12 @@ def up() -> int:
         f"    kubectl get appstatus,slo -A\n"
         f"    kubectl describe projects.appstatus.dev default\n"
         f"    kubectl get appstatus checkout.deployment -n {SHOP} -o yaml\n"
-        f"    KUBECONFIG={kube.kubeconfig} python3 tests/e2e/shop/fault.py list        # more ways to break it\n"
+        f"    kubectl get events -n {SHOP} --field-selector reportingComponent=appstatus\n"
+        f"More ways to break it, one command to do it and one to undo it:\n"
+        f"    export KUBECONFIG={kube.kubeconfig}\n"
+        f"    python3 tests/e2e/shop/fault.py list\n"
+        f"    python3 tests/e2e/shop/fault.py inject redis-down\n"
+        f"    python3 tests/e2e/shop/fault.py undo redis-down\n"
         f"Remove everything:\n    make demo-down"
     )
     return 0

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 Result = TypeVar("Result")
+TELL_SECONDS = 30
 
 
 class StepError(RuntimeError):
@@ -34,12 +35,14 @@ def step(title: str, log: str = "") -> Iterator[None]:
 def wait(
     what: str, probe: Callable[[], Result | None], seconds: float, every: float = 1.0, say: Callable[[], str] | None = None
 ) -> Result:
-    """Calls `probe` until it returns something true, and returns that; `say` describes the progress when it changes.
+    """Calls `probe` until it returns something true, and returns that; `say` describes the progress when it changes, and that
+    it goes on is said every half minute.
 
     Raises TimeoutError, with the last progress, after `seconds`.
     An exception of `probe` counts as "not yet" and is part of the error.
     """
-    deadline = time.monotonic() + seconds
+    began = last = time.monotonic()
+    deadline = began + seconds
     told, trouble = "", ""
     while True:
         try:
@@ -55,8 +58,11 @@ def wait(
             except Exception as error:
                 now = str(error)
             if now != told:
-                told = now
+                told, last = now, time.monotonic()
                 print(f"    {now}", flush=True)
+            elif time.monotonic() - last > TELL_SECONDS:
+                last = time.monotonic()
+                print(f"    {last - began:.0f} s: still waiting for: {what}", flush=True)
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds:.0f} s. {told}{trouble}")
         time.sleep(every)
