@@ -6,19 +6,16 @@ Every step may be repeated: running the demo twice works, and whatever it was in
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from cluster import binaries, cluster, images
 from product import LOG_HINT, Cluster, posted
+from scenario import SHOP, SHOP_FOLDER, environment
 from steps import StepError, fail, step, wait
 
-HERE = Path(__file__).resolve().parent
-SHOP = "shop"
 # All requests to this service fail: three calls away from the user, below a service that only passes the failure on.
 FAULT = "errors"
 CLUSTER_LOGS = cluster.SETTINGS.run / "logs"
@@ -84,8 +81,8 @@ def up() -> int:
 
 
 def shop(script: str, *arguments: str, kube: Cluster) -> None:
-    command = [sys.executable, str(HERE / "shop" / script), *arguments]
-    done = subprocess.run(command, env=os.environ | {"KUBECONFIG": str(kube.kubeconfig), "SHOP_NAMESPACE": SHOP})
+    command = [sys.executable, str(SHOP_FOLDER / script), *arguments]
+    done = subprocess.run(command, env=environment(kube.kubeconfig))
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}")
 

@@ -50,11 +50,16 @@ class Outcome:
         return asdict(self)
 
 
+def environment(kubeconfig: Path, namespace: str = SHOP) -> dict[str, str]:
+    """In which the shop's commands act on that cluster's shop, whatever the caller's own environment says."""
+    return os.environ | {"KUBECONFIG": str(kubeconfig), "SHOP_NAMESPACE": namespace}
+
+
 def script(kube: Cluster, name: str, *arguments: str) -> str:
     """Runs a script of the shop against the cluster; what it printed."""
     done = subprocess.run(
         [sys.executable, str(SHOP_FOLDER / name), *arguments],
-        env=os.environ | {"KUBECONFIG": str(kube.kubeconfig), "SHOP_NAMESPACE": SHOP},
+        env=environment(kube.kubeconfig),
         capture_output=True,
         text=True,
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from cluster import images
-from scenario import SHOP_FOLDER, SHOP_UNDER_TEST
+from scenario import SHOP_FOLDER, SHOP_UNDER_TEST, environment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -43,9 +43,9 @@ class Shop:
 
     def script(self, name: str, *arguments: str, status: int = 0) -> str:
         """Run one of the shop's commands; what it printed, its complaints included."""
-        own = {"KUBECONFIG": str(self.kubeconfig), "SHOP_NAMESPACE": SHOP_UNDER_TEST, "SHOP_TRUTH": str(self.truth)}
+        own = environment(self.kubeconfig, SHOP_UNDER_TEST) | {"SHOP_TRUTH": str(self.truth)}
         done = subprocess.run(
-            [sys.executable, str(SHOP_FOLDER / name), *arguments], env=os.environ | own, capture_output=True, text=True, timeout=400
+            [sys.executable, str(SHOP_FOLDER / name), *arguments], env=own, capture_output=True, text=True, timeout=400
         )
         assert done.returncode == status, f"{name} {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr

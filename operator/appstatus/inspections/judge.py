@@ -68,10 +68,11 @@ class Judge:
         before = np.concatenate([np.zeros(min(self.steps(seconds), len(total))), total])[: len(total)]
         return np.asarray(total - before, dtype=np.float64)
 
-    def row_since(self, failing: NDArray[np.bool_]) -> float:
-        """Time of the first step of the row of failing ones that reaches until now, which fails for certain."""
-        good = np.flatnonzero(~failing[:-1])
-        return float(self.world.times[int(good[-1]) + 1 if len(good) else 0])
+    def row_since(self, failing: NDArray[np.bool_], unknown: NDArray[np.bool_] | None = None) -> float:
+        """Time of the first failing step of the row that reaches until now; `unknown` steps and the last do not end it."""
+        good = np.flatnonzero(~(failing if unknown is None else failing | unknown)[:-1])
+        start = int(good[-1]) + 1 if len(good) else 0
+        return float(self.world.times[start + int(failing[start:].argmax())])
 
     def gauge(self, check_id: str, items: Iterable[Item]) -> CheckResult:
         """Fails if all known samples of the last ``sustained_for`` seconds are beyond the threshold, at least half being known.
@@ -92,15 +93,8 @@ class Judge:
         value = float(known.sum()) / len(known)
         if not _beyond(check, known, threshold).all():
             return Finding(item.name, False, value)
-        return Finding(item.name, True, value, self._since(check, item.values, threshold), item.fact)
-
-    def _since(self, check: Check, values: F64, threshold: float) -> float:
-        """Time of the first failing sample of the row that reaches until now; gaps do not end the row."""
-        beyond = _beyond(check, values, threshold)
-        good = np.flatnonzero(~beyond & ~np.isnan(values))
-        start = int(good[-1]) + 1 if len(good) else 0
-        bad = np.flatnonzero(beyond[start:])
-        return float(self.world.times[start + int(bad[0])])
+        since = self.row_since(_beyond(check, item.values, threshold), np.isnan(item.values))
+        return Finding(item.name, True, value, since, item.fact)
 
     def value(self, check_id: str, name: str, value: float | None, since: float | None = None, fact: str = "") -> Finding:
         """A finding from one number."""
