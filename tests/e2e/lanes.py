@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Plan:
-    """`after`: the lanes that have to end first, passed or not. `niceness`: what gives way to what; simulated time can wait
-    longest, an emulated machine longer than the cluster.
+    """`after`: the lanes that have to end first, passed or not. `niceness`: what gives way to what, the cluster's processes and
+    pods having 0; simulated time can wait longest, an emulated machine longer than the cluster.
     """
 
     name: str
@@ -71,6 +71,10 @@ class Lane:
         with log.open("wb") as output:
             # A session of its own: the terminal's Ctrl-C reaches this process only, which passes it on once.
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True)
+        # A kernel that groups processes by session lets their own niceness count among themselves only (man 7 sched).
+        group = Path("/proc", str(process.pid), "autogroup")
+        if group.exists():
+            group.write_text(str(plan.niceness))
         return cls(plan.name, log, process)
 
     def ended(self) -> bool:
