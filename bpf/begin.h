@@ -11,17 +11,42 @@ static __always_inline void begin(struct conn *conn, struct bpf_sock *sk, const 
 	conn->lookups = 8;
 	conn->owner = owner_of(sk, tuple);
 	conn->peer = peer_of(tuple);
+	/* Ports that are chosen for clients are the higher ones. */
+	conn->client = tuple->local_port > tuple->remote_port;
 }
 
-/* A connection seen from its first payload on: no byte before `seq` is missing, and none was sent the other way. */
-static __always_inline void expect(struct conn *conn, const struct packet *packet, bool egress, __u32 seq)
+/* The streams of a connection, at a segment of `egress`. `fresh`: seen from its first payload on, no byte before `seq` is missing,
+ * and none was sent the other way. */
+static __always_inline void begin_streams(struct conn *conn, const struct packet *packet, bool egress, bool fresh, __u32 seq)
 {
-	conn->fresh = 1;
-	conn->stream[egress].seq = seq;
-	conn->stream[egress].flags = STREAM_SEEN;
-	if (packet->flags & FLAG_ACK) {
-		conn->stream[!egress].seq = packet->ack;
-		conn->stream[!egress].flags = STREAM_SEEN;
+	/* This segment has the turn, whoever had it before. */
+	struct stream mine = { .acked = packet->ack - 1 }, other = { .acked = packet->seq };
+
+	conn->fresh = fresh;
+	if (fresh) {
+		mine.seq = seq;
+		mine.flags = STREAM_SEEN;
+		if (packet->flags & FLAG_ACK) {
+			other.seq = packet->ack;
+			other.flags = STREAM_SEEN;
+		}
+	} else {
+		mine.state = other.state = STREAM_LOST;
+		mine.flags = other.flags = STREAM_GAP;
+	}
+	if (conn->hole_from != conn->hole_end) {
+		if (egress)
+			other.flags |= STREAM_HOLE;
+		else
+			mine.flags |= STREAM_HOLE;
+	}
+	if (conn->client == egress) {
+		conn->asking = mine;
+		conn->answering = other;
+		asm volatile("" ::: "memory"); /* else the compiler makes these one copy to a place that the verifier does not know */
+	} else {
+		conn->asking = other;
+		conn->answering = mine;
 	}
 }
 
@@ -40,7 +65,7 @@ static __always_inline struct conn *early_conn(struct __sk_buff *skb, struct bpf
 	if (known && packet->seq - known->first < EARLY_WINDOW)
 		return &known->conn;
 	begin(&fresh.conn, sk, &tuple);
-	expect(&fresh.conn, packet, false, packet->seq);
+	begin_streams(&fresh.conn, packet, false, true, packet->seq);
 	bpf_map_update_elem(&early, &tuple, &fresh, BPF_ANY);
 	known = bpf_map_lookup_elem(&early, &tuple);
 	return known ? &known->conn : 0;
@@ -66,7 +91,7 @@ static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_s
 		if (seq - known->first + EARLY_WINDOW < 2 * EARLY_WINDOW) {
 			if (tcp && (__s32)(tcp->rcv_nxt - known->first) < 0) { /* not the connection's first bytes */
 				fresh.hole_from = known->first;
-				fresh.hole_end = known->conn.stream[0].seq;
+				fresh.hole_end = stream_of(&known->conn, false)->seq;
 			} else {
 				adopted = bpf_sk_storage_get(&sockets, sk, &known->conn, BPF_SK_STORAGE_GET_F_CREATE);
 			}
@@ -79,14 +104,9 @@ static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_s
 		return 0;
 	begin(&fresh, sk, &tuple);
 	if (tcp && !tcp->bytes_received && tcp->bytes_acked <= 1)
-		expect(&fresh, packet, egress, egress || sk->state == TCP_SYN_SENT ? packet->seq : tcp->rcv_nxt);
-	if (!fresh.fresh) /* from now on each hook writes its own stream only */
-		for (int i = 0; i < 2; i++) {
-			fresh.stream[i].state = STREAM_LOST;
-			fresh.stream[i].flags |= STREAM_GAP;
-		}
-	if (egress)
-		fresh.stream[1].flags |= STREAM_TURN; /* who makes the state has the turn */
+		begin_streams(&fresh, packet, egress, true, egress || sk->state == TCP_SYN_SENT ? packet->seq : tcp->rcv_nxt);
+	else
+		begin_streams(&fresh, packet, egress, false, 0);
 	/* On the host network the header already carries the backend while the socket keeps the service's address. */
 	if (egress && tuple_of_packet(skb, packet, egress, &header) &&
 	    (!same(&header.remote, &tuple.remote) || header.remote_port != tuple.remote_port)) {

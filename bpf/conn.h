@@ -67,7 +67,7 @@ static __always_inline void key_of(struct conn *conn, const struct tuple *tuple,
 	__builtin_memset(key, 0, sizeof(*key));
 	key->owner = conn->owner;
 	key->direction = outbound ? OUTBOUND : INBOUND;
-	key->protocol = conn->protocol;
+	key->protocol = protocol_of(conn);
 	if (outbound) {
 		key->destination = tuple->remote;
 		key->destination_port = tuple->remote_port;
@@ -85,36 +85,53 @@ static __always_inline __u64 time_of(struct __sk_buff *skb, bool egress)
 	return stamp ? stamp : bpf_ktime_get_ns();
 }
 
+/* A direction's stream. Not for a `conn` on the stack (5.10 allows constant offsets only there). */
+static __always_inline struct stream *stream_of(struct conn *conn, bool egress)
+{
+	__u32 other = (egress ^ conn->client) & 1;
+
+	barrier_var(other); /* arithmetic, not a branch: the verifier would look at all that follows twice */
+	return (void *)&conn->asking + other * STREAM_DISTANCE;
+}
+
+static __always_inline __u64 slot_time(__u64 now)
+{
+	return now >> SLOT_UNIT_SHIFT << SLOT_TIME_SHIFT;
+}
+
 /* A request begins. The requests' side calls it. */
 static __always_inline void request_begins(struct conn *conn, struct stream *stream, __u64 now)
 {
-	__u32 before = waiting(conn);
-	__u16 n = *begun(conn);
+	__u16 n = conn->asking.requests;
 
-	if (unlikely(before == MOST_WAITING)) {
-		stream->flags &= ~STREAM_SLOT;
-		count(UNPARSED_PIPELINE);
-		return;
+	if (unlikely(!conn->credit)) {
+		__u32 before = waiting(conn);
+
+		if (before >= PIPELINE) {
+			stream->flags &= ~STREAM_SLOT;
+			count(UNPARSED_PIPELINE);
+			if (before < MOST_WAITING)
+				conn->asking.requests = n + 1;
+			return;
+		}
+		conn->credit = PIPELINE - before;
 	}
-	if (likely(before < PIPELINE)) {
-		conn->start[n & (PIPELINE - 1)] = now << 8 | SLOT_VALID | (conn->peer & SLOT_PEER);
-		stream->flags |= STREAM_SLOT;
-	} else {
-		stream->flags &= ~STREAM_SLOT;
-		count(UNPARSED_PIPELINE);
-	}
-	*begun(conn) = n + 1;
+	conn->credit--;
+	conn->start[n & (PIPELINE - 1)] = slot_time(now) | lap_of(n) | SLOT_VALID | (conn->peer & SLOT_PEER);
+	stream->flags |= STREAM_SLOT;
+	conn->asking.requests = n + 1;
 	if (unlikely(!conn->understood))
 		conn->understood = 1;
 }
 
-/* Its last byte so far: of the header, whose `flags` it brings, or of the whole. A slot that the answer has emptied stays so. */
+/* Its last byte so far: of the header, whose `flags` it brings, or of the whole. */
 static __always_inline void request_continues(struct conn *conn, struct stream *stream, __u64 now, __u64 flags, __u64 keep)
 {
-	__u64 *slot = &conn->start[(*begun(conn) - 1) & (PIPELINE - 1)];
+	__u16 n = conn->asking.requests - 1;
+	__u64 *slot = &conn->start[n & (PIPELINE - 1)];
 
-	if (stream->flags & STREAM_SLOT && *slot & SLOT_VALID)
-		*slot = now << 8 | flags | (*slot & keep);
+	if (stream->flags & STREAM_SLOT)
+		*slot = slot_time(now) | lap_of(n) | flags | (*slot & keep);
 }
 
 static __always_inline void request_complete(struct conn *conn, struct stream *stream, __u64 now)
@@ -122,22 +139,22 @@ static __always_inline void request_complete(struct conn *conn, struct stream *s
 	request_continues(conn, stream, now, SLOT_COMPLETE, 255);
 }
 
-/* Takes the oldest request's slot out; 0: there was none for it. */
+/* The oldest request ends. Its slot; 0: there was none for it. */
 static __always_inline __u64 next_slot(struct conn *conn)
 {
-	__u16 n = *ended(conn);
+	__u16 n = conn->answering.requests;
 	__u64 slot = conn->start[n & (PIPELINE - 1)];
 
-	conn->start[n & (PIPELINE - 1)] = 0;
-	*ended(conn) = n + 1;
-	return slot;
+	conn->answering.requests = n + 1;
+	return is_slot_of(slot, n) ? slot : 0;
 }
 
+/* ns */
 static __always_inline __u64 since(__u64 slot, __u64 now)
 {
-	__u64 ns = ((now << 8) - (slot & ~255ULL)) >> 8;
+	__s64 units = (__s64)(slot_time(now) - (slot >> SLOT_TIME_SHIFT << SLOT_TIME_SHIFT)) >> SLOT_TIME_SHIFT;
 
-	return ns >> 55 ? 0 : ns; /* an answer before the request's end */
+	return units < 0 ? 0 : units << SLOT_UNIT_SHIFT; /* an answer before the request's end */
 }
 
 /* The oldest `n` requests end without a known answer. Of requests in flight together the newest names the peer class. */
@@ -149,17 +166,16 @@ static __always_inline void requests_end(struct conn *conn, const struct tuple *
 
 #pragma unroll
 	for (__u32 i = 0; i < PIPELINE; i++) {
-		__u64 *slot = &conn->start[(*ended(conn) + i) & (PIPELINE - 1)];
+		__u16 number = conn->answering.requests + i;
+		__u64 slot = conn->start[number & (PIPELINE - 1)];
 
-		if (i < n) {
-			if (*slot & SLOT_VALID)
-				peer = *slot & SLOT_PEER;
-			if (*slot & SLOT_OVERDUE)
+		if (i < n && is_slot_of(slot, number)) {
+			peer = slot & SLOT_PEER;
+			if (slot & SLOT_OVERDUE)
 				overdue++;
-			*slot = 0;
 		}
 	}
-	*ended(conn) += n;
+	conn->answering.requests += n;
 	if (n <= overdue)
 		return;
 	key_of(conn, tuple, &key);

@@ -172,7 +172,7 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 	if (!(slot & SLOT_VALID))
 		stream->flags |= STREAM_DOUBT;
 	if (status == 101 || (slot & SLOT_CONNECT && status < 300)) {
-		conn->tunnel = 1;
+		conn->protocol = PROTOCOL_TUNNEL;
 		stream->state = STREAM_REST;
 		r->more = 0;
 		r->stop = 1;

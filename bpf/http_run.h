@@ -28,7 +28,7 @@ static __always_inline void long_line(struct conn *conn, struct stream *stream, 
 
 /* Brings the bytes from r->offset on into the buffer. False: cannot. */
 static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
-				       struct scratch *scratch, const struct message_key *key, bool egress)
+				       struct scratch *scratch, bool egress)
 {
 	struct reading *r = &scratch->reading;
 	__u32 length = skb->len - r->offset, most = stream->state == HTTP_CHUNK_SIZE ? CHUNK_PEEK : CHUNK, carried = 0;
@@ -38,7 +38,8 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 	r->line = 0;
 	r->kept = 0;
 	if (stream->state == HTTP_HEAD || stream->state == HTTP_TRAILER) {
-		struct message *kept = bpf_map_lookup_elem(&messages, key);
+		struct message_key key = { .conn = conn->id, .egress = egress };
+		struct message *kept = bpf_map_lookup_elem(&messages, &key);
 
 		if (!kept) {
 			count(UNPARSED_MESSAGE);
@@ -69,7 +70,7 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 
 /* Keeps what the next segment, or the next run on this one, must know. */
 static __always_inline void http_keep(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
-				      struct scratch *scratch, const struct message_key *key, bool request)
+				      struct scratch *scratch, bool egress, bool request)
 {
 	struct reading *r = &scratch->reading;
 	__u32 resume = r->at > r->end ? r->end : r->at;
@@ -100,22 +101,25 @@ static __always_inline void http_keep(struct __sk_buff *skb, struct conn *conn, 
 			stream->state = HTTP_HEAD;
 	}
 	if (stream->state == HTTP_HEAD || stream->state == HTTP_TRAILER) {
+		struct message_key key = { .conn = conn->id, .egress = egress };
+
 		resume &= BYTES - 1;
 		barrier_var(resume);
 		__builtin_memcpy(r->message.carry, scratch->bytes + resume, CARRY);
-		bpf_map_update_elem(&messages, key, &r->message, BPF_ANY);
+		bpf_map_update_elem(&messages, &key, &r->message, BPF_ANY);
 	} else if (r->kept) {
-		bpf_map_delete_elem(&messages, key);
+		struct message_key key = { .conn = conn->id, .egress = egress };
+
+		bpf_map_delete_elem(&messages, &key);
 	}
 }
 
 static __always_inline void http_request_run(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
 					     struct scratch *scratch, bool egress)
 {
-	struct message_key key = { .conn = conn->id, .egress = egress };
 	struct reading *r = &scratch->reading;
 
-	if (!http_fetch(skb, conn, stream, scratch, &key, egress)) {
+	if (!http_fetch(skb, conn, stream, scratch, egress)) {
 		lose(conn, stream, r);
 		return;
 	}
@@ -128,16 +132,15 @@ static __always_inline void http_request_run(struct __sk_buff *skb, struct conn 
 	}
 	forget();
 	if (!r->stop)
-		http_keep(skb, conn, stream, scratch, &key, true);
+		http_keep(skb, conn, stream, scratch, egress, true);
 }
 
 static __always_inline void http_response_run(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
 					      struct scratch *scratch, const struct tuple *tuple, bool egress)
 {
-	struct message_key key = { .conn = conn->id, .egress = egress };
 	struct reading *r = &scratch->reading;
 
-	if (!http_fetch(skb, conn, stream, scratch, &key, egress)) {
+	if (!http_fetch(skb, conn, stream, scratch, egress)) {
 		lose(conn, stream, r);
 		return;
 	}
@@ -158,7 +161,7 @@ static __always_inline void http_response_run(struct __sk_buff *skb, struct conn
 			http_step(conn, stream, r, scratch, false);
 	}
 	if (!r->stop)
-		http_keep(skb, conn, stream, scratch, &key, false);
+		http_keep(skb, conn, stream, scratch, egress, false);
 }
 
 #endif

@@ -103,7 +103,7 @@ static __always_inline void pass_hole(struct __sk_buff *skb, struct conn *conn, 
 
 	if ((__s32)(conn->hole_from - stream->seq) > 0)
 		return;
-	conn->hole_from = conn->hole_end;
+	stream->flags &= ~STREAM_HOLE;
 	if (length <= 0)
 		return;
 	stream->seq += length;
@@ -123,7 +123,7 @@ static __always_inline void pass_hole(struct __sk_buff *skb, struct conn *conn, 
 static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, void *table, bool egress,
 				bool request, struct run *run)
 {
-	struct stream *stream = &conn->stream[egress];
+	struct stream *stream = stream_of(conn, egress);
 	struct scratch *scratch = claim(egress);
 	struct tuple tuple;
 	__u32 more;
@@ -152,7 +152,7 @@ static __always_inline int http(struct __sk_buff *skb, struct bpf_sock *sk, stru
 		count(UNPARSED_SEGMENT);
 		give_up(stream);
 	}
-	if (!egress && unlikely(hole(conn)))
+	if (!egress && unlikely(stream->flags & STREAM_HOLE))
 		pass_hole(skb, conn, stream, request);
 	if (unlikely(run->ends))
 		call(skb, table, PARSER_END, run);

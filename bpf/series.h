@@ -127,38 +127,46 @@ static __always_inline void request_ended(struct series_key *key, __u32 status, 
 	series->last_used = now;
 }
 
-/* Written by the requests' side; may wrap, as does the other. */
-static __always_inline __u16 *begun(struct conn *conn)
-{
-	return &conn->stream[0].requests;
-}
-
-/* Written by the responses' side. */
-static __always_inline __u16 *ended(struct conn *conn)
-{
-	return &conn->stream[1].requests;
-}
-
 #define MOST_WAITING 32767 /* one more would look like none */
 
-/* Requests without an end so far. Its two counters are written on two CPUs. */
-static __always_inline __u32 waiting(struct conn *conn)
+/* Requests without an end so far. Its two counters are written on two CPUs, and may wrap. */
+static __always_inline __u32 waiting(const struct conn *conn)
 {
-	__s16 n = *begun(conn) - *ended(conn);
+	__s16 n = conn->asking.requests - conn->answering.requests;
 
 	return n < 0 ? 0 : n;
 }
 
-/* Is slot `i` that of a request without an end? What is left in others means nothing. */
-static __always_inline bool in_use(struct conn *conn, __u32 i)
+static __always_inline __u64 lap_of(__u16 number)
 {
-	return ((i - *ended(conn)) & (PIPELINE - 1)) < waiting(conn) && conn->start[i] & SLOT_VALID;
+	return (__u64)(number / PIPELINE) << SLOT_LAP_SHIFT;
 }
 
-/* Bytes came ahead of missing ones. */
-static __always_inline bool hole(const struct conn *conn)
+/* Does the slot say something of request `number`, that is, did it get one? */
+static __always_inline bool is_slot_of(__u64 slot, __u16 number)
 {
-	return conn->hole_from != conn->hole_end;
+	return slot & SLOT_VALID && (slot & ((1ULL << SLOT_TIME_SHIFT) - (1 << SLOT_LAP_SHIFT))) == lap_of(number);
+}
+
+/* Is slot `i` that of a request without an end? */
+static __always_inline bool in_use(const struct conn *conn, __u32 i)
+{
+	__u16 oldest = conn->answering.requests, ahead = (i - oldest) & (PIPELINE - 1);
+
+	return ahead < waiting(conn) && is_slot_of(conn->start[i], oldest + ahead);
+}
+
+static __always_inline __u8 protocol_of(const struct conn *conn)
+{
+	return conn->protocol == PROTOCOL_TUNNEL ? PROTOCOL_HTTP : conn->protocol;
+}
+
+/* What the stream that carries requests says, of what either does. */
+static __always_inline __u8 of_requests(const struct conn *conn, __u8 asking, __u8 answering)
+{
+	barrier_var(asking); /* else it would be an address that is chosen, which not every program may use */
+	barrier_var(answering);
+	return conn->requests == conn->client ? asking : answering;
 }
 
 /* State made before its socket was: payload that completes the handshake reaches ingress with the *listener* as its socket
@@ -180,7 +188,7 @@ MAP(endings, LRU_HASH, struct ending, __u8, 1, 0);
 
 static __always_inline bool ends_first(struct conn *conn)
 {
-	struct ending ending = { .conn = conn->id, .ended = *ended(conn) };
+	struct ending ending = { .conn = conn->id, .ended = conn->answering.requests };
 	__u8 one = 1;
 
 	return bpf_map_update_elem(&endings, &ending, &one, BPF_NOEXIST) != -17 /* EEXIST */;
@@ -189,13 +197,9 @@ static __always_inline bool ends_first(struct conn *conn)
 /* How requests end for which no answer was read: unless none can have come, nobody knows. */
 static __always_inline __u32 without_answer(const struct conn *conn, __u32 status)
 {
-	__u8 in = conn->stream[0].flags, out = conn->stream[1].flags;
+	__u8 flags = of_requests(conn, conn->answering.flags, conn->asking.flags); /* the other one's */
 
-	barrier_var(in);
-	barrier_var(out);
-	if (conn->requests == 1 ? in & STREAM_MISSED || hole(conn) : out & STREAM_MISSED)
-		return STATUS_UNKNOWN;
-	return status;
+	return flags & (STREAM_MISSED | STREAM_HOLE) ? STATUS_UNKNOWN : status;
 }
 
 /* Where the connection really goes, if user space has told. */

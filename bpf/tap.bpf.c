@@ -4,7 +4,6 @@
 #include "begin.h"
 #include "dns.h"
 #include "parsers.h"
-#include "sweep.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -66,12 +65,13 @@ static __always_inline bool in_order(struct bpf_sock *sk, struct conn *conn, str
 			stream->flags |= STREAM_GAP | STREAM_MISSED;
 		} else if (stream->state != STREAM_REST) {
 			if (!egress && (conn->fresh || conn->protocol) && !(known && went_by(sk, stream))) {
-				bool more = hole(conn);
+				bool more = stream->flags & STREAM_HOLE;
 
 				if (!more || (__s32)(packet->seq - conn->hole_from) < 0)
 					conn->hole_from = packet->seq;
 				if (!more || (__s32)(next - conn->hole_end) > 0)
 					conn->hole_end = next;
+				stream->flags |= STREAM_HOLE;
 				return false;
 			}
 			count(UNPARSED_GAP);
@@ -82,15 +82,12 @@ static __always_inline bool in_order(struct bpf_sock *sk, struct conn *conn, str
 	return true;
 }
 
-/* Has the other direction had the last word? The two TURN bits are equal after egress had it and differ after ingress: so each
- * hook writes its own stream only. */
-static __always_inline bool takes_turn(struct conn *conn, bool egress)
+/* Has the other direction had the last word? Its sender acknowledges then what he had not before. */
+static __always_inline bool takes_turn(struct stream *stream, const struct packet *packet)
 {
-	bool differ = (conn->stream[0].flags ^ conn->stream[1].flags) & STREAM_TURN;
-
-	if (differ != egress)
+	if ((__s32)(packet->ack - stream->acked) <= 0)
 		return false;
-	conn->stream[egress].flags ^= STREAM_TURN;
+	stream->acked = packet->ack;
 	return true;
 }
 
@@ -99,7 +96,7 @@ static __always_inline bool takes_turn(struct conn *conn, bool egress)
 static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct packet *packet,
 				   void *table, bool egress, bool known, __u64 cost)
 {
-	struct stream *stream = &conn->stream[egress];
+	struct stream *stream = stream_of(conn, egress);
 	struct run run = { .cost = cost };
 	bool turn, request;
 
@@ -110,7 +107,7 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 		run.ends = packet->flags;
 	if (!packet->length || !in_order(sk, conn, stream, packet, egress, known))
 		goto over;
-	turn = takes_turn(conn, egress);
+	turn = takes_turn(stream, packet);
 	if (conn->protocol == PROTOCOL_UNKNOWN) {
 		if ((!turn && !conn->fresh) || !recognise(skb, conn, packet, egress))
 			goto over;
@@ -119,14 +116,14 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 	/* Refused before a byte of its body was sent (100-continue): then the body may never come. Once begun it has to be ended. */
 	if (unlikely(request && stream->flags & STREAM_WAITS)) {
 		stream->flags &= ~STREAM_WAITS;
-		if (turn && !waiting(conn) && conn->stream[!egress].state == STREAM_START && method(first_bytes(skb, packet)))
+		if (turn && !waiting(conn) && stream_of(conn, !egress)->state == STREAM_START && method(first_bytes(skb, packet)))
 			stream->state = STREAM_START;
 	}
 	/* Asked again although the last answer's body, if it had one, goes on: if an answer begins here, it had none. */
 	if (unlikely((stream->state == STREAM_BODY || stream->state == STREAM_PART) && turn && !request &&
 		     stream->flags & STREAM_DOUBT && waiting(conn) && http_response_begins(first_bytes(skb, packet), 8)))
 		stream->state = STREAM_START;
-	if (stream->state == STREAM_REST || conn->tunnel || (stream->state == STREAM_LOST && !turn))
+	if (stream->state == STREAM_REST || conn->protocol == PROTOCOL_TUNNEL || (stream->state == STREAM_LOST && !turn))
 		goto over;
 	if (stream->state == STREAM_BODY || stream->state == STREAM_PART) {
 		if (packet->length < stream->left) {
@@ -148,7 +145,7 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 	}
 	call(skb, table, PARSER_HTTP_REQUEST, &run);
 over:
-	if (!egress && unlikely(hole(conn)))
+	if (!egress && unlikely(stream->flags & STREAM_HOLE))
 		pass_hole(skb, conn, stream, conn->requests == egress);
 	if (unlikely(run.ends))
 		call(skb, table, PARSER_END, &run);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* TCP connections by owner and destination, from the kernel's own state changes. */
+#include "connection.h"
+#include "listener.h"
 #include "unanswered.h"
-#include "walks.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

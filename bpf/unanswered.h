@@ -76,7 +76,7 @@ static __always_inline void unanswered(const struct sock *sk)
 		return;
 	key.owner = conn.owner;
 	key.direction = conn.requests == 1 ? OUTBOUND : INBOUND;
-	key.protocol = conn.protocol;
+	key.protocol = protocol_of(&conn);
 	if (key.direction == OUTBOUND) {
 		tuple_of_sock(sk, &tuple);
 		if (unset(&conn.actual))

@@ -46,22 +46,42 @@ static __always_inline void walk(struct connection *c, const __u64 *id, __u32 sw
 	series->rtt_count++;
 }
 
-SEC("iter/bpf_map_elem")
-int walk_connections(struct bpf_iter__bpf_map_elem *ctx)
+static __always_inline void walk_claimed(const __u64 *key)
 {
 	__u32 zero = 0, *number = bpf_map_lookup_elem(&sweep_number, &zero);
-	__u64 *key = ctx->key, id;
 	struct connection *c;
+	__u64 id = *key;
 
-	if (!key || !number)
-		return 0;
-	id = *key;
-	if (!claim(&id)) /* it ends right now */
-		return 0;
+	if (!number || !claim(&id)) /* it ends right now */
+		return;
 	c = bpf_map_lookup_elem(&connections, &id);
 	if (c)
 		walk(c, &id, *number);
 	release(&id);
+}
+
+SEC("iter/bpf_map_elem")
+int walk_connections(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *key = ctx->key;
+
+	if (key)
+		walk_claimed(key);
+	return 0;
+}
+
+static long walk_one(struct bpf_map *map, const __u64 *key, struct connection *c, void *context)
+{
+	walk_claimed(key);
+	return 0;
+}
+
+/* Instead of it, see sweep.h. */
+SEC("iter/bpf_map")
+int walk_connections_at_once(struct bpf_iter__bpf_map *ctx)
+{
+	if (!ctx->meta->seq_num)
+		bpf_for_each_map_elem(&connections, walk_one, 0, 0);
 	return 0;
 }
 

@@ -259,8 +259,10 @@ class Object:
     @staticmethod
     def _reason() -> str:
         lines = [line for text in _log for line in text.splitlines() if line.strip() and not line.startswith("--")]
-        verdict = [line for line in lines if not line.startswith(("libbpf:", "processed "))]
-        return (verdict or lines or ["no further reason given"])[-1].removeprefix("libbpf: ")
+        about = ("libbpf:", "processed ", "func#", "verification time", "stack depth")
+        verdict = [line for line in lines if not line.startswith(about)]
+        refusal = [line for line in lines if "load failed:" in line]
+        return (verdict or refusal or lines or ["no further reason given"])[-1].removeprefix("libbpf: ")
 
     def attach(self, program: str) -> Link:
         return self._link(program, _lib.bpf_program__attach(self.programs[program]))

@@ -25,10 +25,23 @@ class Feature:
     reason: str  # "" when on
 
 
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """An iterator program over a map's elements, and the one that does the same where the kernel does not hand those out."""
+
+    program: str
+    over: str
+    instead: str
+
+
+_SWEEPS = (_Walk("sweep_sockets", "sockets", "sweep_files"), _Walk("sweep_early", "early", "sweep_early_at_once"))
+_CONNECTIONS = _Walk("walk_connections", "connections", "walk_connections_at_once")
+
 # Programs whose refusal turns off only what they are for.
 _OPTIONAL = {
-    "tap": {"sweep_sockets", "sweep_early"},
-    "tcp": {"walk_connections", "walk_files"},
+    "tap": set[str](),
+    "tcp": set[str](),
+    "walks": {name for walk in (*_SWEEPS, _CONNECTIONS) for name in (walk.program, walk.instead)} | {"walk_files"},
     "process": {"process_exec", "process_exit", "oom_victim", "cgroup_made", "cgroup_gone"},
 }
 
@@ -63,6 +76,7 @@ class Loaded:
         self._links: list[Link] = []
         self._load_tap()
         self._load_tcp()
+        self._load_walks()
         self._load_processes()
         if not any(feature.on for feature in self.features.values()):
             reasons = "; ".join(f"{name}: {feature.reason}" for name, feature in self.features.items())
@@ -117,14 +131,6 @@ class Loaded:
             self._feature(("requests", "dns", "overdue"), error)
             return
         self._feature(("requests", "dns"))
-        try:
-            for program, over in (("sweep_sockets", "sockets"), ("sweep_early", "early")):
-                if program in tap.refused:
-                    raise BpfError(95, tap.refused[program])
-                self.sweepers.append(tap.iterator(program, self.maps[over]))
-            self._feature(("overdue",))
-        except BpfError as error:
-            self._feature(("overdue",), error)
 
     def _load_tcp(self) -> None:
         try:
@@ -134,23 +140,42 @@ class Loaded:
             self._feature(("tcp", "tcp_bytes", "sockets_at_start"), error)
             return
         self._feature(("tcp",))
-        try:
-            if "walk_connections" in tcp.refused:
-                raise BpfError(95, tcp.refused["walk_connections"])
-            self.connections = tcp.iterator("walk_connections", self.maps["connections"])
-            self._feature(("tcp_bytes",))
-        except BpfError as error:
-            self._feature(("tcp_bytes",), error)
-        try:
-            if "walk_files" in tcp.refused:
-                raise BpfError(95, tcp.refused["walk_files"])
-            self.sockets = self._walk_files(tcp)
-            self._feature(("sockets_at_start",))
-        except BpfError as error:
-            self._feature(("sockets_at_start",), error)
 
-    def _walk_files(self, tcp: Object) -> np.ndarray:
-        walker = tcp.iterator("walk_files")
+    def _load_walks(self) -> None:
+        wanted = [
+            name
+            for name, of in (("overdue", "requests"), ("tcp_bytes", "tcp"), ("sockets_at_start", "tcp"))
+            if self.features[of].on
+        ]
+        try:
+            walks = self._load("walks")
+        except BpfError as error:
+            self._feature(wanted, error)
+            return
+        for name in wanted:
+            try:
+                if name == "overdue":
+                    for sweep in _SWEEPS:
+                        self.sweepers.append(self._walker(walks, sweep))
+                elif name == "tcp_bytes":
+                    self.connections = self._walker(walks, _CONNECTIONS)
+                else:
+                    self.sockets = self._walk_files(walks)
+                self._feature((name,))
+            except BpfError as error:
+                self._feature((name,), error)
+
+    def _walker(self, walks: Object, walk: _Walk) -> Walker:
+        if walk.program not in walks.refused:
+            return walks.iterator(walk.program, self.maps[walk.over])
+        if walk.instead in walks.refused:
+            raise BpfError(95, walks.refused[walk.program])
+        return walks.iterator(walk.instead)
+
+    def _walk_files(self, walks: Object) -> np.ndarray:
+        if "walk_files" in walks.refused:
+            raise BpfError(95, walks.refused["walk_files"])
+        walker = walks.iterator("walk_files")
         found = []
         for kind in (0, 1):  # enum walk: listeners, then connections
             self.maps["walk_kind"].set(struct.pack("=I", 0), struct.pack("=I", kind))

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds from the first packet on, and when the start goes wrong half-way."""
 
+import os
+import re
 import subprocess
 import threading
+import time
 
 import pytest
 from appstatus_agent.kernel.libbpf import BpfError, Object
+from appstatus_agent.kernel.loader import Loaded
 from talk import Talk, requests_of
 from test_requests import GET, OK, C, S, play
 
@@ -56,3 +60,30 @@ def test_one_hook_that_is_refused_takes_the_other_back(load, owners, monkeypatch
         assert {end: requests_of(kernel, owners.ids[end]).ended for end in ("client", "server")} == {"client": {}, "server": {}}
     finally:
         kernel.close()
+
+
+def test_where_elements_of_maps_are_not_handed_out_other_walks_do_the_same(late, owners, monkeypatch):
+    """What a hardened kernel leaves. A socket that two processes hold counts once."""
+    if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (5, 13):
+        pytest.skip("bpf_for_each_map_elem came with 5.13")
+    monkeypatch.setattr(Loaded, "_walker", lambda self, walks, walk: walks.iterator(walk.instead))
+    kernel = late()
+    assert {name for name, feature in kernel.features.items() if not feature.on} == set()
+    talk = Talk(owners).open()
+    talk.ask(GET)
+    held = (talk.client.fileno(), talk.server.fileno())
+    other = subprocess.Popen(["sleep", "60"], pass_fds=held)
+    try:
+        tcp = kernel.read_tcp()
+        (one,) = tcp["value"][(tcp["key"]["owner"] == owners.ids["client"])]
+        assert (one["connects"], one["active"], one["bytes_sent"]) == (1, 1, len(GET))
+        assert {end: requests_of(kernel, owners.ids[end]).in_flight for end in ("client", "server")} == {"client": 1, "server": 1}
+        time.sleep(2.2)
+        kernel.sweep()
+        for end in ("client", "server"):
+            got = requests_of(kernel, owners.ids[end])
+            assert (got.ended, got.in_flight) == ({"overdue": 1}, 0), f"{end}: {got}"
+    finally:
+        other.kill()
+        other.wait()
+        talk.close()
