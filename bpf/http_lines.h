@@ -58,6 +58,16 @@ static __always_inline __u32 value_at(const struct scratch *scratch, __u32 at)
 	return at + (c == ' ' || c == '\t');
 }
 
+/* Does nobody look at the header line that begins so? (The empty line begins below a space.) */
+static __always_inline bool passed_by(const struct conn *conn, __u64 w, bool request)
+{
+	if ((w & 255) < ' ')
+		return false;
+	w |= LOWER;
+	return w != TEXT('c', 'o', 'n', 't', 'e', 'n', 't', '-') && w != TEXT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') &&
+	       !(request && w == TEXT('u', 's', 'e', 'r', '-', 'a', 'g', 'e'));
+}
+
 /* One complete line (`whole`), or the first CARRY bytes of a longer one. */
 static __always_inline void header_line(struct conn *conn, struct stream *stream, struct reading *r,
 					const struct scratch *scratch, __u64 w, bool request, bool whole)

@@ -80,39 +80,48 @@ static __always_inline bool off_lines(struct conn *conn, struct stream *stream, 
 	return false;
 }
 
-/* One step: some words without a line end, or one line, or one byte of a number, or a body. */
+#define NOWHERE (~0U)
+
+/* One step: some words without a line end, or lines that nobody looks at, or one that somebody does, or one byte of a number, or a
+ * body. */
 static __always_inline void http_step(struct conn *conn, struct stream *stream, struct reading *r,
 				      const struct scratch *scratch, bool request)
 {
-	__u32 at, lf, length;
-	const __u64 *words;
-	__u64 w, found = 0;
+	__u32 at, lf = NOWHERE, length;
+	bool skip;
+	__u64 w;
 
 	forget();
 	if (stream->state != HTTP_HEAD && off_lines(conn, stream, r, scratch, request))
 		return;
-	at = r->at & (BYTES - 1);
-	barrier_var(at);
-	words = (const void *)(scratch->bytes + at);
+	at = r->at;
+	skip = (r->message.flags & (MESSAGE_LINE | MESSAGE_SKIP)) == MESSAGE_LINE && stream->state == HTTP_HEAD &&
+	       passed_by(conn, word(scratch, r->line), request);
 #pragma unroll
-	for (int i = 0; i < SCAN; i += 2) {
-		__u64 first = lf_marks(words[i]), second = lf_marks(words[i + 1]);
+	for (int i = 0; i < SCAN; i++) {
+		const __u64 *words;
+		__u64 first, second;
 
-		if ((first | second) & MARKS) {
-			found = first & MARKS;
-			if (!found) {
-				found = second & MARKS;
-				at += 8;
-			}
-			break;
+		at &= BYTES - 1;
+		barrier_var(at);
+		words = (const void *)(scratch->bytes + at);
+		first = lf_marks(words[0]);
+		second = lf_marks(words[1]);
+		if (!((first | second) & MARKS)) {
+			at += 16;
+			continue;
 		}
-		at += 16;
+		lf = first & MARKS ? at + first_marked(first & MARKS) : at + 8 + first_marked(second & MARKS);
+		if (!skip || lf >= r->end)
+			break;
+		r->line = at = lf + 1; /* and the line behind it, if nobody looks at that either */
+		lf = NOWHERE;
+		skip = passed_by(conn, word(scratch, at), request);
 	}
-	if (!found) {
+	if (lf == NOWHERE) {
 		r->at = at;
 		return;
 	}
-	lf = at + first_marked(found);
 	if (lf >= r->end) {
 		r->at = r->end;
 		return;

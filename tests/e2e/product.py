@@ -104,6 +104,6 @@ def posted(event: dict[str, Any]) -> float:
     return datetime.fromisoformat(event.get("eventTime") or event["lastTimestamp"]).timestamp()
 
 
-def reasons(events: list[dict[str, Any]], kind: str | None = None) -> list[str]:
-    """Reasons of Events, in order; of one type only if `kind` says so."""
-    return [event["reason"] for event in events if kind in (None, event["type"])]
+def told(events: list[dict[str, Any]]) -> list[str]:
+    """A line for each Event."""
+    return [f"{event['reason']} {event['involvedObject']['name']}: {event['message']}" for event in events]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from product import NAMESPACE, Cluster, reasons
+from product import NAMESPACE, Cluster, told
 from scenario import OPENING, SHOP, SHOP_UNDER_TEST, Scenario, script
 from steps import wait
 
@@ -58,7 +58,7 @@ def test_every_application_is_healthy_and_nothing_fires_from_the_first_minute(ku
     kube.apply(SLOW_SLO)  # for the last but one test, so that it has data by then
     # Until then nothing could fire at all: applications are judged from 2 min after their start.
     wait("all SLOs judged and met", lambda: kube.slo_states(SHOP) == {"Met"}, 300, 5)
-    assert reasons(kube.events(installed)) == []
+    assert told(kube.events(installed)) == []
 
 
 def test_a_decoy_rollout_says_nothing(kube: Cluster, installed: float) -> None:
@@ -67,7 +67,7 @@ def test_a_decoy_rollout_says_nothing(kube: Cluster, installed: float) -> None:
         assert scenario.collect() == []
         assert "Violated" not in kube.health(SHOP).values()
     time.sleep(2 * 15 + 5)  # two cycles that see the way back
-    assert reasons(kube.events(installed)) == []
+    assert told(kube.events(installed)) == []
 
 
 def test_two_causes_are_two_incidents_with_one_event_each_and_one_recovery(kube: Cluster, installed: float) -> None:

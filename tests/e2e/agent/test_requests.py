@@ -386,7 +386,7 @@ def test_pipelined_far_beyond_one_run(kernel, owners):
 
 def test_more_requests_than_can_be_told_apart_are_counted_as_unparsed(kernel, owners):
     """A client that asks and asks, and a server that reads and never answers."""
-    sent, most, slots, at_once = 33_000, 32_767, 4, 300
+    sent, most, slots, at_once = 33_000, 32_767, 4, 150
 
     def without_slot() -> int:
         return kernel.counters().unparsed["http", "pipeline"]
