@@ -66,8 +66,9 @@ test-e2e: venv ## the tests on real servers, kernels and a cluster: KUBECONFIG, 
 	@$(VENV)/bin/python tests/e2e/lanes.py
 
 .PHONY: test
-test: venv ## all tests
-	@$(MAKE) --no-print-directory --jobs=2 test-unit test-e2e
+test: ## all tests
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-e2e
 
 .PHONY: soak
 soak: venv ## hours of healthy load, churn and repeated faults; appends to a results file

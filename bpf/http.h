@@ -25,7 +25,7 @@ enum http_state {
 #define CHUNK 960
 #define CHUNK_PEEK 64 /* at the size of a chunk: its data needs no reading */
 #define BYTES (CARRY + CHUNK)
-#define STEPS 16 /* in a run */
+#define STEPS 28 /* in a run */
 #define SCAN 4 /* pairs of words looked at in a step */
 _Static_assert(STEPS * SCAN * 16 >= BYTES, "a run comes to the end of a line that fills the buffer");
 

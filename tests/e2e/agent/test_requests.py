@@ -386,7 +386,7 @@ def test_pipelined_far_beyond_one_run(kernel, owners):
 
 def test_more_requests_than_can_be_told_apart_are_counted_as_unparsed(kernel, owners):
     """A client that asks and asks, and a server that reads and never answers."""
-    sent, most, slots, at_once = 33_000, 32_767, 4, 150
+    sent, most, slots, at_once = 33_000, 32_767, 4, 300
 
     def without_slot() -> int:
         return kernel.counters().unparsed["http", "pipeline"]
@@ -419,16 +419,20 @@ def test_latency_from_last_request_byte_to_first_answer_byte(kernel, owners):
 def test_latency_buckets(kernel, owners):
     """Each latency falls into the bucket whose bound is the first not below it."""
     talk = Talk(owners).open()
+    slow = 0  # by this process' clock, which begins before the kernel's and ends after it
     for seconds in (0.0, 0.012, 0.06):
+        began = time.monotonic()
         talk.ask(GET)
         time.sleep(seconds)
         talk.answer(OK)
+        slow += time.monotonic() - began >= 0.01
     talk.close()
     got = requests_of(kernel, owners.ids["server"])
     buckets = got.rows["value"]["latency"].sum(axis=0)
     bounds = np.array([0, *rows.LATENCY_BOUNDS_NS, 2**63], dtype=float) / 1e9
     assert (buckets * bounds[:-1]).sum() <= got.seconds <= (buckets * bounds[1:]).sum(), f"{buckets} for {got.seconds:.3f} s"
-    assert buckets[bounds[:-1] >= 0.01].sum() == 2, f"{buckets}: two were slower than 10 ms"
+    # Two, unless the machine (an emulated one) was too slow for the first.
+    assert 2 <= buckets[bounds[:-1] >= 0.01].sum() <= slow, f"{buckets}: {slow} of three may be slower than 10 ms"
 
 
 def test_in_flight(kernel, owners):
