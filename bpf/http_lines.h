@@ -58,14 +58,18 @@ static __always_inline __u32 value_at(const struct scratch *scratch, __u32 at)
 	return at + (c == ' ' || c == '\t');
 }
 
+/* How header lines begin that header_line looks at. */
+#define CONTENT TEXT('c', 'o', 'n', 't', 'e', 'n', 't', '-')
+#define TRANSFER TEXT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')
+#define USER_AGENT TEXT('u', 's', 'e', 'r', '-', 'a', 'g', 'e')
+
 /* Does nobody look at the header line that begins so? (The empty line begins below a space.) */
-static __always_inline bool passed_by(const struct conn *conn, __u64 w, bool request)
+static __always_inline bool passed_by(__u64 w, bool request)
 {
 	if ((w & 255) < ' ')
 		return false;
 	w |= LOWER;
-	return w != TEXT('c', 'o', 'n', 't', 'e', 'n', 't', '-') && w != TEXT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') &&
-	       !(request && w == TEXT('u', 's', 'e', 'r', '-', 'a', 'g', 'e'));
+	return w != CONTENT && w != TRANSFER && !(request && w == USER_AGENT);
 }
 
 /* One complete line (`whole`), or the first CARRY bytes of a longer one. */
@@ -75,7 +79,7 @@ static __always_inline void header_line(struct conn *conn, struct stream *stream
 	__u64 next;
 
 	w |= LOWER;
-	if (w == TEXT('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
+	if (w == CONTENT) {
 		next = word(scratch, r->line + 8) | LOWER;
 		if ((next & FIRST(7)) == TEXT('l', 'e', 'n', 'g', 't', 'h', ':', 0)) {
 			__s64 number = whole ? short_number(word(scratch, value_at(scratch, r->line + 15))) : -1;
@@ -95,12 +99,12 @@ static __always_inline void header_line(struct conn *conn, struct stream *stream
 			    (word(scratch, at + 8) | LOWER) == TEXT('n', 't', '-', 's', 't', 'r', 'e', 'a'))
 				r->message.flags |= MESSAGE_STREAM;
 		}
-	} else if (w == TEXT('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
+	} else if (w == TRANSFER) {
 		next = word(scratch, r->line + 8) | LOWER;
 		if (next == TEXT('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
 		    (word(scratch, value_at(scratch, r->line + 18)) | LOWER) != TEXT('i', 'd', 'e', 'n', 't', 'i', 't', 'y'))
 			r->message.flags |= MESSAGE_CHUNKED;
-	} else if (request && conn->requests == 0 && w == TEXT('u', 's', 'e', 'r', '-', 'a', 'g', 'e')) {
+	} else if (request && conn->requests == 0 && w == USER_AGENT) {
 		__u8 peer = 0;
 
 		next = word(scratch, value_at(scratch, r->line + 11)) | LOWER;

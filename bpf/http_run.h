@@ -26,6 +26,14 @@ static __always_inline void long_line(struct conn *conn, struct stream *stream, 
 	r->message.flags |= MESSAGE_SKIP;
 }
 
+/* Asked for only where a header is cut: `id` is in the responses' line. */
+static __always_inline struct message_key key_of_message(const struct conn *conn, bool egress)
+{
+	struct message_key key = { .conn = conn->id, .egress = egress };
+
+	return key;
+}
+
 /* Brings the bytes from r->offset on into the buffer. False: cannot. */
 static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
 				       struct scratch *scratch, bool egress)
@@ -38,7 +46,7 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 	r->line = 0;
 	r->kept = 0;
 	if (stream->state == HTTP_HEAD || stream->state == HTTP_TRAILER) {
-		struct message_key key = { .conn = conn->id, .egress = egress };
+		struct message_key key = key_of_message(conn, egress);
 		struct message *kept = bpf_map_lookup_elem(&messages, &key);
 
 		if (!kept) {
@@ -101,14 +109,14 @@ static __always_inline void http_keep(struct __sk_buff *skb, struct conn *conn, 
 			stream->state = HTTP_HEAD;
 	}
 	if (stream->state == HTTP_HEAD || stream->state == HTTP_TRAILER) {
-		struct message_key key = { .conn = conn->id, .egress = egress };
+		struct message_key key = key_of_message(conn, egress);
 
 		resume &= BYTES - 1;
 		barrier_var(resume);
 		__builtin_memcpy(r->message.carry, scratch->bytes + resume, CARRY);
 		bpf_map_update_elem(&messages, &key, &r->message, BPF_ANY);
 	} else if (r->kept) {
-		struct message_key key = { .conn = conn->id, .egress = egress };
+		struct message_key key = key_of_message(conn, egress);
 
 		bpf_map_delete_elem(&messages, &key);
 	}

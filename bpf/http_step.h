@@ -96,7 +96,7 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 		return;
 	at = r->at;
 	skip = (r->message.flags & (MESSAGE_LINE | MESSAGE_SKIP)) == MESSAGE_LINE && stream->state == HTTP_HEAD &&
-	       passed_by(conn, word(scratch, r->line), request);
+	       passed_by(word(scratch, r->line), request);
 #pragma unroll
 	for (int i = 0; i < SCAN; i++) {
 		const __u64 *words;
@@ -116,7 +116,7 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 			break;
 		r->line = at = lf + 1; /* and the line behind it, if nobody looks at that either */
 		lf = NOWHERE;
-		skip = passed_by(conn, word(scratch, at), request);
+		skip = passed_by(word(scratch, at), request);
 	}
 	if (lf == NOWHERE) {
 		r->at = at;

@@ -70,7 +70,6 @@ SEC("iter/bpf_sk_storage_map")
 int sweep_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	__u32 zero = 0, *number = bpf_map_lookup_elem(&sweep_number, &zero);
-
 	struct conn *conn = ctx->value;
 	struct sock *sk = ctx->sk;
 

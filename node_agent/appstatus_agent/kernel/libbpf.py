@@ -2,6 +2,7 @@
 """The part of libbpf (1.x, stable ABI) that the loader needs, through ctypes; plus batch map reads and the ring buffer."""
 
 import ctypes as c
+import errno
 import mmap
 import os
 import re
@@ -265,18 +266,24 @@ class Object:
         return (verdict or refusal or lines or ["no further reason given"])[-1].removeprefix("libbpf: ")
 
     def attach(self, program: str) -> Link:
-        return self._link(program, _lib.bpf_program__attach(self.programs[program]))
+        return self._link(program, _lib.bpf_program__attach(self._loaded(program)))
 
     def attach_cgroup(self, program: str, cgroup_fd: int) -> Link:
-        return self._link(program, _lib.bpf_program__attach_cgroup(self.programs[program], cgroup_fd))
+        return self._link(program, _lib.bpf_program__attach_cgroup(self._loaded(program), cgroup_fd))
 
     def iterator(self, program: str, over: Map | None = None) -> Walker:
         """`over`: the map whose elements are walked."""
         if over is None:
-            return Walker(self._link(program, _lib.bpf_program__attach_iter(self.programs[program], None)))
+            return Walker(self._link(program, _lib.bpf_program__attach_iter(self._loaded(program), None)))
         info = c.create_string_buffer(struct.pack("=I", over.fd), 16)  # union bpf_iter_link_info
         options = c.create_string_buffer(struct.pack("=QQIxxxx", 24, c.addressof(info), 16), 24)
-        return Walker(self._link(program, _lib.bpf_program__attach_iter(self.programs[program], options)))
+        return Walker(self._link(program, _lib.bpf_program__attach_iter(self._loaded(program), options)))
+
+    def _loaded(self, program: str) -> int:
+        """Raises BpfError with the kernel's reason if it was refused."""
+        if program in self.refused:
+            raise BpfError(errno.EOPNOTSUPP, self.refused[program])
+        return self.programs[program]
 
     def _link(self, program: str, pointer: int | None) -> Link:
         if not pointer:

@@ -142,46 +142,47 @@ class Loaded:
         self._feature(("tcp",))
 
     def _load_walks(self) -> None:
-        wanted = [
-            name
-            for name, of in (("overdue", "requests"), ("tcp_bytes", "tcp"), ("sockets_at_start", "tcp"))
-            if self.features[of].on
-        ]
+        features = {
+            feature: start
+            for feature, needed, start in (
+                ("overdue", "requests", self._start_sweeps),
+                ("tcp_bytes", "tcp", self._start_connections),
+                ("sockets_at_start", "tcp", self._walk_files),
+            )
+            if self.features[needed].on
+        }
         try:
             walks = self._load("walks")
         except BpfError as error:
-            self._feature(wanted, error)
+            self._feature(features, error)
             return
-        for name in wanted:
+        for feature, start in features.items():
             try:
-                if name == "overdue":
-                    for sweep in _SWEEPS:
-                        self.sweepers.append(self._walker(walks, sweep))
-                elif name == "tcp_bytes":
-                    self.connections = self._walker(walks, _CONNECTIONS)
-                else:
-                    self.sockets = self._walk_files(walks)
-                self._feature((name,))
+                start(walks)
+                self._feature((feature,))
             except BpfError as error:
-                self._feature((name,), error)
+                self._feature((feature,), error)
+
+    def _start_sweeps(self, walks: Object) -> None:
+        for sweep in _SWEEPS:
+            self.sweepers.append(self._walker(walks, sweep))
+
+    def _start_connections(self, walks: Object) -> None:
+        self.connections = self._walker(walks, _CONNECTIONS)
 
     def _walker(self, walks: Object, walk: _Walk) -> Walker:
-        if walk.program not in walks.refused:
-            return walks.iterator(walk.program, self.maps[walk.over])
-        if walk.instead in walks.refused:
-            raise BpfError(95, walks.refused[walk.program])
-        return walks.iterator(walk.instead)
+        if walk.program in walks.refused and walk.instead not in walks.refused:
+            return walks.iterator(walk.instead)
+        return walks.iterator(walk.program, self.maps[walk.over])
 
-    def _walk_files(self, walks: Object) -> np.ndarray:
-        if "walk_files" in walks.refused:
-            raise BpfError(95, walks.refused["walk_files"])
+    def _walk_files(self, walks: Object) -> None:
         walker = walks.iterator("walk_files")
         found = []
         for kind in (0, 1):  # enum walk: listeners, then connections
             self.maps["walk_kind"].set(struct.pack("=I", 0), struct.pack("=I", kind))
             found.append(np.frombuffer(walker.run(), rows.SOCKET))
         walker.link.destroy()
-        return rows.distinct(np.concatenate(found))
+        self.sockets = rows.distinct(np.concatenate(found))
 
     def _load_processes(self) -> None:
         programs = {
@@ -197,8 +198,6 @@ class Loaded:
         for feature, names in programs.items():
             try:
                 for name in names:
-                    if name in processes.refused:
-                        raise BpfError(95, processes.refused[name])
                     self._links.append(processes.attach(name))
                 self._feature((feature,))
             except BpfError as error:
