@@ -71,7 +71,20 @@ class Cluster:
         """The README's way: the Project first, then the chart."""
         self.kubectl("delete", "projects.appstatus.dev", "--all", "--wait=true", "--timeout=120s", check=False)
         self.helm("uninstall", RELEASE, "-n", NAMESPACE, "--ignore-not-found", "--wait", "--timeout", "180s")
-        self.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
+
+    def left(self) -> list[str]:
+        """What there is of appstatus, but for its CRDs and its namespace: as kubectl names it, all kinds that can be listed."""
+        kinds = {
+            scope: self.kubectl("api-resources", "--verbs=list", f"--namespaced={scope}", "-o", "name").split()
+            for scope in ("true", "false")
+        }
+        inside = self.kubectl("get", ",".join(kinds["true"]), "-n", NAMESPACE, "-o", "name", "--ignore-not-found").split()
+        outside = self.kubectl("get", ",".join(kinds["false"]), "-o", "name", "--ignore-not-found").split()
+        of_every_namespace = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+        return sorted(
+            {name for name in inside if name not in of_every_namespace and not name.startswith("event")}
+            | {name for name in outside if "appstatus" in name and not name.startswith(("customresourcedefinition", "namespace/"))}
+        )
 
     def statuses(self, namespace: str) -> dict[str, dict[str, Any]]:
         """status by AppStatus name; empty where nothing has been judged yet."""

@@ -4,6 +4,9 @@ Wall clocks are never compared: a replica takes a lease over only when it has it
 The times in the object are for people. ``holding`` ends ``renew_deadline`` after the last renewal was *sent*, well before anybody
 else can take over, so two replicas never write at once, even if one was stopped in between and does not know it yet (its writes
 then also carry an outdated resourceVersion).
+
+The Lease belongs to the ServiceAccount that the replica runs as, so that it goes with it. It cannot be the chart's own object:
+where it exists already Helm would refuse the upgrade, and Argo CD leaves Leases out.
 """
 
 import logging
@@ -56,6 +59,7 @@ class Lease:
         self._seen: tuple[str, str] | None = None  # holder and resourceVersion last seen of another replica
         self._seen_at = 0.0
         self._mine: dict[str, Any] | None = None  # the object as we last wrote it
+        self._owners: list[dict[str, Any]] | None = None  # ownerReferences; None: not asked yet
         self.holder = ""
 
     @property
@@ -72,6 +76,8 @@ class Lease:
         """One attempt to renew or to acquire. Raises nothing: without an answer the lease simply runs out."""
         now = self._clock()
         try:
+            if self._owners is None:
+                self._owners = self._ask_owners()
             if self._mine is not None:
                 self._renew(now)
             else:
@@ -158,6 +164,22 @@ class Lease:
                 return None
             raise
 
+    def _ask_owners(self) -> list[dict[str, Any]]:
+        """The ServiceAccount of the Lease's namespace as which the API server knows this replica; empty for anybody else."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        try:
+            answer = self._kube.request(
+                "POST", path("authentication.k8s.io/v1", "selfsubjectreviews"), body=review, timeout=self._timeout()
+            )
+        except ApiError as error:
+            log.warning("The lease %s will stay when this is uninstalled: who this replica is was refused: %s", self._name, error)
+            return []
+        user = answer["status"]["userInfo"]
+        prefix, _, name = str(user.get("username", "")).rpartition(":")
+        if prefix != f"system:serviceaccount:{self._namespace}" or not user.get("uid"):
+            return []
+        return [{"apiVersion": "v1", "kind": "ServiceAccount", "name": name, "uid": user["uid"]}]
+
     def _timeout(self) -> float:
         """Under the renew deadline, so that one request without an answer leaves time for another."""
         return self._renew_deadline / 3
@@ -174,7 +196,7 @@ class Lease:
             "acquireTime": stamp if taken else before.get("acquireTime", stamp),
             "leaseTransitions": int(before.get("leaseTransitions") or 0) + (1 if taken and base is not None else 0),
         }
-        metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}
+        metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace, "ownerReferences": self._owners or []}
         if base is not None:
             metadata["resourceVersion"] = base["metadata"]["resourceVersion"]
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}

@@ -15,10 +15,15 @@ class Store:
         self.version = 0
         self.reachable = True
         self.lose_answer = False
+        self.user = {"username": "system:serviceaccount:appstatus:operator", "uid": "1-2"}  # None: the review is refused
 
     def request(self, method, path, *, query=None, body=None, timeout=10.0):
         if not self.reachable:
             raise Unreachable("no route")
+        if path == "/apis/authentication.k8s.io/v1/selfsubjectreviews":
+            if self.user is None:
+                raise ApiError(403, "Forbidden", "")
+            return {"status": {"userInfo": self.user}}
         answer = self._do(method, copy.deepcopy(body))
         if self.lose_answer:
             self.lose_answer = False
@@ -148,3 +153,23 @@ def test_two_that_start_at_once_give_one_leader(world):
     # Both have seen nothing; the second creation is refused.
     world.a.step(), world.b.step()
     assert world.a.holding and not world.b.holding
+
+
+def test_the_lease_goes_with_the_service_account_and_keeps_its_owner_at_every_write(world):
+    owner = [{"apiVersion": "v1", "kind": "ServiceAccount", "name": "operator", "uid": "1-2"}]
+    for seconds in (PERIOD, 10):
+        world.run(seconds, world.a, world.b)
+        assert world.store.object["metadata"]["ownerReferences"] == owner
+    world.a.release()
+    assert world.store.object["metadata"]["ownerReferences"] == owner
+
+
+@pytest.mark.parametrize(
+    "user",
+    [None, {"username": "admin"}, {"username": "system:serviceaccount:other:operator", "uid": "1-2"}],
+    ids=["refused", "a person", "of another namespace"],
+)
+def test_who_cannot_own_the_lease_leads_all_the_same(world, user):
+    world.store.user = user
+    world.run(10, world.a, world.b)
+    assert world.a.holding and world.store.object["metadata"]["ownerReferences"] == []
