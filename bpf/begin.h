@@ -11,8 +11,6 @@ static __always_inline void begin(struct conn *conn, struct bpf_sock *sk, const 
 	conn->lookups = 8;
 	conn->owner = owner_of(sk, tuple);
 	conn->peer = peer_of(tuple);
-	/* Ports that are chosen for clients are the higher ones. */
-	conn->client = tuple->local_port > tuple->remote_port;
 }
 
 /* The streams of a connection, at a segment of `egress`. `fresh`: seen from its first payload on, no byte before `seq` is missing,
@@ -40,35 +38,41 @@ static __always_inline void begin_streams(struct conn *conn, const struct packet
 		else
 			mine.flags |= STREAM_HOLE;
 	}
-	if (conn->client == egress) {
-		conn->asking = mine;
-		conn->answering = other;
-		asm volatile("" ::: "memory"); /* else the compiler makes these one copy to a place that the verifier does not know */
+	if (egress) { /* constant offsets: `conn` may be on the stack */
+		conn->stream[1] = mine;
+		conn->stream[0] = other;
+		forget(); /* else the compiler makes these one copy to a place that the verifier does not know */
 	} else {
-		conn->asking = other;
-		conn->answering = mine;
+		conn->stream[0] = mine;
+		conn->stream[1] = other;
 	}
 }
 
 #define EARLY_WINDOW (1 << 20) /* of sequence numbers that belong to the same connection */
 
-/* For payload that reaches a listener. */
-static __always_inline struct conn *early_conn(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet)
+/* For payload that reaches a listener. Else 0: none, or of an old connection whose child never came, or of a segment that had
+ * overtaken this one. */
+static __always_inline struct conn *early_conn(struct __sk_buff *skb, const struct packet *packet)
 {
-	struct early fresh = { .first = packet->seq }, *known;
+	struct early *known;
 	struct tuple tuple;
 
 	if (!tuple_of_packet(skb, packet, false, &tuple))
 		return 0;
 	known = bpf_map_lookup_elem(&early, &tuple);
-	/* Else of an old connection whose child never came, or of a segment that had overtaken this one. */
-	if (known && packet->seq - known->first < EARLY_WINDOW)
-		return &known->conn;
+	return known && packet->seq - known->first < EARLY_WINDOW ? &known->conn : 0;
+}
+
+static __always_inline bool new_early_conn(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet)
+{
+	struct early fresh = { .first = packet->seq };
+	struct tuple tuple;
+
+	if (!tuple_of_packet(skb, packet, false, &tuple))
+		return false;
 	begin(&fresh.conn, sk, &tuple);
 	begin_streams(&fresh.conn, packet, false, true, packet->seq);
-	bpf_map_update_elem(&early, &tuple, &fresh, BPF_ANY);
-	known = bpf_map_lookup_elem(&early, &tuple);
-	return known ? &known->conn : 0;
+	return !bpf_map_update_elem(&early, &tuple, &fresh, BPF_ANY);
 }
 
 static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet,
@@ -91,7 +95,7 @@ static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_s
 		if (seq - known->first + EARLY_WINDOW < 2 * EARLY_WINDOW) {
 			if (tcp && (__s32)(tcp->rcv_nxt - known->first) < 0) { /* not the connection's first bytes */
 				fresh.hole_from = known->first;
-				fresh.hole_end = stream_of(&known->conn, false)->seq;
+				fresh.hole_end = known->conn.stream[0].seq;
 			} else {
 				adopted = bpf_sk_storage_get(&sockets, sk, &known->conn, BPF_SK_STORAGE_GET_F_CREATE);
 			}

@@ -49,10 +49,12 @@ static __always_inline __u64 owner_of(struct bpf_sock *sk, const struct tuple *t
 	return stray ? *stray : OWNER_UNKNOWN;
 }
 
-/* What a series is keyed by, for this connection. Looks again for what was not known at its beginning. */
-static __always_inline void key_of(struct conn *conn, const struct tuple *tuple, struct series_key *key)
+/* What a series is keyed by, for this connection; `peer`: class of the request's sender, where it is inbound. Looks again for what
+ * was not known at its beginning. Written in whole words, as the map reads it: else each read has to wait for the writing. */
+static __always_inline void key_of(struct conn *conn, const struct tuple *tuple, __u8 peer, struct series_key *key)
 {
 	bool outbound = conn->requests == 1;
+	__u64 rest; /* from destination_port on */
 
 	if (outbound && unset(&conn->actual) && conn->lookups) {
 		conn->lookups--;
@@ -64,16 +66,18 @@ static __always_inline void key_of(struct conn *conn, const struct tuple *tuple,
 		if (stray)
 			conn->owner = *stray;
 	}
-	__builtin_memset(key, 0, sizeof(*key));
 	key->owner = conn->owner;
-	key->direction = outbound ? OUTBOUND : INBOUND;
-	key->protocol = protocol_of(conn);
 	if (outbound) {
 		key->destination = tuple->remote;
-		key->destination_port = tuple->remote_port;
 		key->actual = conn->actual;
-		key->actual_port = conn->actual_port;
+		rest = tuple->remote_port | (__u64)conn->actual_port << 16 | (__u64)OUTBOUND << 32;
+	} else {
+		__builtin_memset(&key->destination, 0, sizeof(key->destination));
+		__builtin_memset(&key->actual, 0, sizeof(key->actual));
+		rest = (__u64)INBOUND << 32 | (__u64)peer << 48;
 	}
+	rest |= (__u64)protocol_of(conn) << 40;
+	__builtin_memcpy(&key->destination_port, &rest, sizeof(rest));
 }
 
 /* When a packet passes. TCP has stamped what it sends, with the time that its pacing lets it leave at; a socket may ask for any
@@ -85,15 +89,6 @@ static __always_inline __u64 time_of(struct __sk_buff *skb, bool egress)
 	return stamp ? stamp : bpf_ktime_get_ns();
 }
 
-/* A direction's stream. Not for a `conn` on the stack (5.10 allows constant offsets only there). */
-static __always_inline struct stream *stream_of(struct conn *conn, bool egress)
-{
-	__u32 other = (egress ^ conn->client) & 1;
-
-	barrier_var(other); /* arithmetic, not a branch: the verifier would look at all that follows twice */
-	return (void *)&conn->asking + other * STREAM_DISTANCE;
-}
-
 static __always_inline __u64 slot_time(__u64 now)
 {
 	return now >> SLOT_UNIT_SHIFT << SLOT_TIME_SHIFT;
@@ -102,24 +97,19 @@ static __always_inline __u64 slot_time(__u64 now)
 /* A request begins. The requests' side calls it. */
 static __always_inline void request_begins(struct conn *conn, struct stream *stream, __u64 now)
 {
-	__u16 n = conn->asking.requests;
+	__u16 n = conn->stream[0].requests;
+	__u32 before = waiting(conn);
 
-	if (unlikely(!conn->credit)) {
-		__u32 before = waiting(conn);
-
-		if (before >= PIPELINE) {
-			stream->flags &= ~STREAM_SLOT;
-			count(UNPARSED_PIPELINE);
-			if (before < MOST_WAITING)
-				conn->asking.requests = n + 1;
-			return;
-		}
-		conn->credit = PIPELINE - before;
+	if (unlikely(before >= PIPELINE)) {
+		stream->flags &= ~STREAM_SLOT;
+		count(UNPARSED_PIPELINE);
+		if (before < MOST_WAITING)
+			conn->stream[0].requests = n + 1;
+		return;
 	}
-	conn->credit--;
 	conn->start[n & (PIPELINE - 1)] = slot_time(now) | lap_of(n) | SLOT_VALID | (conn->peer & SLOT_PEER);
 	stream->flags |= STREAM_SLOT;
-	conn->asking.requests = n + 1;
+	conn->stream[0].requests = n + 1;
 	if (unlikely(!conn->understood))
 		conn->understood = 1;
 }
@@ -127,7 +117,7 @@ static __always_inline void request_begins(struct conn *conn, struct stream *str
 /* Its last byte so far: of the header, whose `flags` it brings, or of the whole. */
 static __always_inline void request_continues(struct conn *conn, struct stream *stream, __u64 now, __u64 flags, __u64 keep)
 {
-	__u16 n = conn->asking.requests - 1;
+	__u16 n = conn->stream[0].requests - 1;
 	__u64 *slot = &conn->start[n & (PIPELINE - 1)];
 
 	if (stream->flags & STREAM_SLOT)
@@ -142,10 +132,10 @@ static __always_inline void request_complete(struct conn *conn, struct stream *s
 /* The oldest request ends. Its slot; 0: there was none for it. */
 static __always_inline __u64 next_slot(struct conn *conn)
 {
-	__u16 n = conn->answering.requests;
+	__u16 n = conn->stream[1].requests;
 	__u64 slot = conn->start[n & (PIPELINE - 1)];
 
-	conn->answering.requests = n + 1;
+	conn->stream[1].requests = n + 1;
 	return is_slot_of(slot, n) ? slot : 0;
 }
 
@@ -166,7 +156,7 @@ static __always_inline void requests_end(struct conn *conn, const struct tuple *
 
 #pragma unroll
 	for (__u32 i = 0; i < PIPELINE; i++) {
-		__u16 number = conn->answering.requests + i;
+		__u16 number = conn->stream[1].requests + i;
 		__u64 slot = conn->start[number & (PIPELINE - 1)];
 
 		if (i < n && is_slot_of(slot, number)) {
@@ -175,12 +165,10 @@ static __always_inline void requests_end(struct conn *conn, const struct tuple *
 				overdue++;
 		}
 	}
-	conn->answering.requests += n;
+	conn->stream[1].requests += n;
 	if (n <= overdue)
 		return;
-	key_of(conn, tuple, &key);
-	if (key.direction == INBOUND)
-		key.peer = peer;
+	key_of(conn, tuple, peer, &key);
 	request_ended(&key, status, NO_LATENCY, bpf_ktime_get_ns(), n - overdue);
 }
 

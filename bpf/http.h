@@ -25,9 +25,16 @@ enum http_state {
 #define CHUNK 960
 #define CHUNK_PEEK 64 /* at the size of a chunk: its data needs no reading */
 #define BYTES (CARRY + CHUNK)
-#define STEPS 28 /* in a run */
+#define STEPS 30 /* in a run, of which a packet can have 32 and more */
 #define SCAN 4 /* pairs of words looked at in a step */
 _Static_assert(STEPS * SCAN * 16 >= BYTES, "a run comes to the end of a line that fills the buffer");
+
+/* What a run on a packet hands to the next one. */
+struct run {
+	__u64 cost; /* begin of the measured time, or 0 */
+	__u32 offset; /* of the bytes to read next */
+	__u32 ends; /* not 0: a FIN follows these bytes */
+};
 
 struct message_key {
 	__u32 conn;
@@ -52,18 +59,21 @@ struct message {
 
 MAP(messages, LRU_HASH, struct message_key, struct message, 4096, 0);
 
-/* Lives in map memory, where the verifier does not follow values: so every step of the loop looks the same to it. */
+/* Lives in map memory, where the verifier does not follow values: so every step of the loop looks the same to it, and the loop
+ * is looked at once, whatever came before. */
 struct reading {
 	struct message message;
 	__u64 now;
+	__u32 offset; /* of these bytes in the packet; afterwards of those to read next */
 	__u32 at; /* next byte to look at */
 	__u32 line; /* where its line began */
 	__u32 end; /* of the bytes at hand */
 	__u32 stop;
-	__u32 offset; /* of these bytes in the packet; afterwards of those to read next */
 	__u32 carried; /* bytes in front that are from the segment before */
 	__u32 more; /* bytes follow in this segment */
-	__u32 kept; /* the message was in `messages` */
+	__u8 kept; /* the message was in `messages` */
+	__u8 egress;
+	__u8 request;
 };
 #define STOP_ANSWER 2 /* a response's header has ended */
 #define STOP_LOST 3 /* no message where one had to begin */

@@ -74,7 +74,7 @@ static __always_inline bool passed_by(__u64 w, bool request)
 
 /* One complete line (`whole`), or the first CARRY bytes of a longer one. */
 static __always_inline void header_line(struct conn *conn, struct stream *stream, struct reading *r,
-					const struct scratch *scratch, __u64 w, bool request, bool whole)
+					const struct scratch *scratch, __u64 w, bool whole)
 {
 	__u64 next;
 
@@ -92,7 +92,7 @@ static __always_inline void header_line(struct conn *conn, struct stream *stream
 				r->at = r->line + 15;
 				stream->state = HTTP_LENGTH;
 			}
-		} else if (!request && (next & FIRST(5)) == TEXT('t', 'y', 'p', 'e', ':', 0, 0, 0)) {
+		} else if (!r->request && (next & FIRST(5)) == TEXT('t', 'y', 'p', 'e', ':', 0, 0, 0)) {
 			__u32 at = value_at(scratch, r->line + 13);
 
 			if ((word(scratch, at) | LOWER) == TEXT('t', 'e', 'x', 't', '/', 'e', 'v', 'e') &&
@@ -104,7 +104,7 @@ static __always_inline void header_line(struct conn *conn, struct stream *stream
 		if (next == TEXT('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
 		    (word(scratch, value_at(scratch, r->line + 18)) | LOWER) != TEXT('i', 'd', 'e', 'n', 't', 'i', 't', 'y'))
 			r->message.flags |= MESSAGE_CHUNKED;
-	} else if (request && conn->requests == 0 && w == USER_AGENT) {
+	} else if (r->request && conn->requests == 0 && w == USER_AGENT) {
 		__u8 peer = 0;
 
 		next = word(scratch, value_at(scratch, r->line + 11)) | LOWER;
@@ -146,20 +146,22 @@ static __always_inline __u32 hundreds(__u32 n)
 	return n * 5243 >> 19;
 }
 
-static __always_inline void response_header_ends(struct conn *conn, struct stream *stream, struct reading *r,
-						 const struct tuple *tuple, __u64 next)
+static __always_inline void response_header_ends(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn,
+						 struct stream *stream, struct reading *r, __u64 next)
 {
 	__u16 status = r->message.status;
 	__u32 pending = waiting(conn);
 	struct series_key key;
+	struct tuple tuple;
 	__u64 slot;
 
 	if (status < 200 && status != 101) {
 		next_message(stream, r);
 		return;
 	}
+	tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
 	if (stream->flags & STREAM_GAP && pending > 1) {
-		requests_end(conn, tuple, pending - 1, STATUS_UNKNOWN);
+		requests_end(conn, &tuple, pending - 1, STATUS_UNKNOWN);
 		pending = 1;
 	}
 	stream->flags &= ~(STREAM_GAP | STREAM_MISSED);
@@ -172,9 +174,7 @@ static __always_inline void response_header_ends(struct conn *conn, struct strea
 	}
 	slot = next_slot(conn);
 	if (!(slot & SLOT_OVERDUE && slot & SLOT_VALID)) {
-		key_of(conn, tuple, &key);
-		if (key.direction == INBOUND)
-			key.peer = slot ? slot & SLOT_PEER : conn->peer & SLOT_PEER;
+		key_of(conn, &tuple, (slot ? slot : conn->peer) & SLOT_PEER, &key);
 		request_ended(&key, status < 600 ? hundreds(status) - 1 : STATUS_UNKNOWN,
 			      /* Good answers only: an error is often fast, and would make the others look so. */
 			      !slot || status == 101 || status >= 500 || r->message.flags & MESSAGE_STREAM ?

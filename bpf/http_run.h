@@ -7,7 +7,7 @@
 
 /* Only the beginning of the line is at hand: every line looked at is decided by it. */
 static __always_inline void long_line(struct conn *conn, struct stream *stream, struct reading *r,
-				      const struct scratch *scratch, bool request)
+				      const struct scratch *scratch)
 {
 	__u64 w = word(scratch, r->line);
 
@@ -15,8 +15,8 @@ static __always_inline void long_line(struct conn *conn, struct stream *stream, 
 		stream->state = HTTP_HEAD;
 	if (stream->state == HTTP_HEAD && !(r->message.flags & MESSAGE_SKIP)) {
 		if (r->message.flags & MESSAGE_LINE)
-			header_line(conn, stream, r, scratch, w, request, false);
-		else if (request)
+			header_line(conn, stream, r, scratch, w, false);
+		else if (r->request)
 			request_line(conn, stream, r, scratch, w, r->end, false);
 		else
 			status_line(conn, stream, r, scratch, w);
@@ -36,17 +36,16 @@ static __always_inline struct message_key key_of_message(const struct conn *conn
 
 /* Brings the bytes from r->offset on into the buffer. False: cannot. */
 static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
-				       struct scratch *scratch, bool egress)
+				       struct scratch *scratch)
 {
 	struct reading *r = &scratch->reading;
 	__u32 length = skb->len - r->offset, most = stream->state == HTTP_CHUNK_SIZE ? CHUNK_PEEK : CHUNK, carried = 0;
 
-	r->now = time_of(skb, egress);
 	r->stop = 0;
 	r->line = 0;
 	r->kept = 0;
 	if (stream->state == HTTP_HEAD || stream->state == HTTP_TRAILER) {
-		struct message_key key = key_of_message(conn, egress);
+		struct message_key key = key_of_message(conn, r->egress);
 		struct message *kept = bpf_map_lookup_elem(&messages, &key);
 
 		if (!kept) {
@@ -73,12 +72,16 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 		count(UNPARSED_READ);
 		return false;
 	}
+	/* Here and not earlier: reading the clock waits for all loads before it, one of them the socket's line. */
+	r->now = time_of(skb, r->egress);
+	if (!r->kept)
+		r->message.first = r->now;
 	return true;
 }
 
 /* Keeps what the next segment, or the next run on this one, must know. */
 static __always_inline void http_keep(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
-				      struct scratch *scratch, bool egress, bool request)
+				      struct scratch *scratch)
 {
 	struct reading *r = &scratch->reading;
 	__u32 resume = r->at > r->end ? r->end : r->at;
@@ -91,7 +94,7 @@ static __always_inline void http_keep(struct __sk_buff *skb, struct conn *conn, 
 		__u32 part = r->end - r->line;
 
 		if (over && (r->more ? r->line == 0 : part >= CARRY))
-			long_line(conn, stream, r, scratch, request);
+			long_line(conn, stream, r, scratch);
 		else
 			resume = r->line;
 		if (r->stop)
@@ -100,7 +103,7 @@ static __always_inline void http_keep(struct __sk_buff *skb, struct conn *conn, 
 	if (r->more || r->at < r->end) {
 		r->offset += resume - r->carried;
 		if (stream->state >= STREAM_BODY)
-			r->offset += pass_by(conn, stream, r, skb->len - r->offset, request);
+			r->offset += pass_by(conn, stream, r, skb->len - r->offset);
 		r->more = r->offset < skb->len;
 		r->message.carried = 0;
 	} else {
@@ -109,25 +112,25 @@ static __always_inline void http_keep(struct __sk_buff *skb, struct conn *conn, 
 			stream->state = HTTP_HEAD;
 	}
 	if (stream->state == HTTP_HEAD || stream->state == HTTP_TRAILER) {
-		struct message_key key = key_of_message(conn, egress);
+		struct message_key key = key_of_message(conn, r->egress);
 
 		resume &= BYTES - 1;
 		barrier_var(resume);
 		__builtin_memcpy(r->message.carry, scratch->bytes + resume, CARRY);
 		bpf_map_update_elem(&messages, &key, &r->message, BPF_ANY);
 	} else if (r->kept) {
-		struct message_key key = key_of_message(conn, egress);
+		struct message_key key = key_of_message(conn, r->egress);
 
 		bpf_map_delete_elem(&messages, &key);
 	}
 }
 
-static __always_inline void http_request_run(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
-					     struct scratch *scratch, bool egress)
+static __always_inline void http_run(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
+				     struct scratch *scratch)
 {
 	struct reading *r = &scratch->reading;
 
-	if (!http_fetch(skb, conn, stream, scratch, egress)) {
+	if (!http_fetch(skb, conn, stream, scratch)) {
 		lose(conn, stream, r);
 		return;
 	}
@@ -136,40 +139,21 @@ static __always_inline void http_request_run(struct __sk_buff *skb, struct conn 
 		forget();
 		if (r->at >= r->end || r->stop)
 			break;
-		http_step(conn, stream, r, scratch, true);
-	}
-	forget();
-	if (!r->stop)
-		http_keep(skb, conn, stream, scratch, egress, true);
-}
-
-static __always_inline void http_response_run(struct __sk_buff *skb, struct conn *conn, struct stream *stream,
-					      struct scratch *scratch, const struct tuple *tuple, bool egress)
-{
-	struct reading *r = &scratch->reading;
-
-	if (!http_fetch(skb, conn, stream, scratch, egress)) {
-		lose(conn, stream, r);
-		return;
-	}
-#pragma nounroll
-	for (int i = 0; i < STEPS; i++) {
-		forget();
-		if (r->at >= r->end || r->stop)
-			break;
-		http_step(conn, stream, r, scratch, false);
+		http_step(conn, stream, r, scratch);
 	}
 	forget();
 	if (r->stop == STOP_ANSWER) {
 		r->stop = 0;
 		r->line = r->at;
-		response_header_ends(conn, stream, r, tuple, word(scratch, r->at));
+		response_header_ends(skb, sk, conn, stream, r, word(scratch, r->at));
 		forget();
-		if (!r->stop && stream->state == STREAM_BODY && r->at < r->end)
-			http_step(conn, stream, r, scratch, false);
+		if (!r->stop && stream->state == STREAM_BODY && r->at < r->end) {
+			r->at += pass_by(conn, stream, r, r->end - r->at);
+			r->line = r->at;
+		}
 	}
 	if (!r->stop)
-		http_keep(skb, conn, stream, scratch, egress, false);
+		http_keep(skb, conn, stream, scratch);
 }
 
 #endif

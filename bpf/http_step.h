@@ -6,7 +6,7 @@
 #include "http_lines.h"
 
 /* Skips what is left of a body or chunk, at most `here` bytes; returns how many. */
-static __always_inline __u32 pass_by(struct conn *conn, struct stream *stream, struct reading *r, __u32 here, bool request)
+static __always_inline __u32 pass_by(struct conn *conn, struct stream *stream, struct reading *r, __u32 here)
 {
 	__u32 passed = here;
 
@@ -19,7 +19,7 @@ static __always_inline __u32 pass_by(struct conn *conn, struct stream *stream, s
 	if (stream->state == STREAM_PART) {
 		stream->state = HTTP_CHUNK_SIZE;
 	} else {
-		if (request)
+		if (r->request)
 			request_complete(conn, stream, r->now);
 		next_message(stream, r);
 	}
@@ -28,13 +28,13 @@ static __always_inline __u32 pass_by(struct conn *conn, struct stream *stream, s
 
 /* A body, or one byte of a number. False: this is in lines. */
 static __always_inline bool off_lines(struct conn *conn, struct stream *stream, struct reading *r,
-				      const struct scratch *scratch, bool request)
+				      const struct scratch *scratch)
 {
 	__u64 w = word(scratch, r->at);
 	__u8 c = w;
 
 	if (stream->state >= STREAM_BODY) {
-		r->at += pass_by(conn, stream, r, r->end - r->at, request);
+		r->at += pass_by(conn, stream, r, r->end - r->at);
 		r->line = r->at;
 		return true;
 	}
@@ -85,19 +85,18 @@ static __always_inline bool off_lines(struct conn *conn, struct stream *stream, 
 /* One step: some words without a line end, or lines that nobody looks at, or one that somebody does, or one byte of a number, or a
  * body. */
 static __always_inline void http_step(struct conn *conn, struct stream *stream, struct reading *r,
-				      const struct scratch *scratch, bool request)
+				      const struct scratch *scratch)
 {
 	__u32 at, lf = NOWHERE, length;
-	bool skip;
+	bool pass;
 	__u64 w;
 
 	forget();
-	if (stream->state != HTTP_HEAD && off_lines(conn, stream, r, scratch, request))
+	if (stream->state != HTTP_HEAD && off_lines(conn, stream, r, scratch))
 		return;
 	at = r->at;
-	skip = (r->message.flags & (MESSAGE_LINE | MESSAGE_SKIP)) == MESSAGE_LINE && stream->state == HTTP_HEAD &&
-	       passed_by(word(scratch, r->line), request);
-#pragma unroll
+	pass = (r->message.flags & (MESSAGE_LINE | MESSAGE_SKIP)) == MESSAGE_LINE && stream->state == HTTP_HEAD;
+#pragma nounroll
 	for (int i = 0; i < SCAN; i++) {
 		const __u64 *words;
 		__u64 first, second;
@@ -112,11 +111,10 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 			continue;
 		}
 		lf = first & MARKS ? at + first_marked(first & MARKS) : at + 8 + first_marked(second & MARKS);
-		if (!skip || lf >= r->end)
+		if (!pass || lf >= r->end || !passed_by(word(scratch, r->line), r->request))
 			break;
-		r->line = at = lf + 1; /* and the line behind it, if nobody looks at that either */
+		r->line = at = lf + 1; /* on to the line behind it */
 		lf = NOWHERE;
-		skip = passed_by(word(scratch, at), request);
 	}
 	if (lf == NOWHERE) {
 		r->at = at;
@@ -133,7 +131,7 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 		stream->state = stream->left ? STREAM_PART : HTTP_TRAILER;
 	} else if (stream->state == HTTP_TRAILER) {
 		if (length <= 1) {
-			if (request)
+			if (r->request)
 				request_complete(conn, stream, r->now);
 			next_message(stream, r);
 		}
@@ -143,19 +141,19 @@ static __always_inline void http_step(struct conn *conn, struct stream *stream, 
 		w = word(scratch, r->line);
 		if (length > 1 && w != PROXY_LINE) {
 			stream->state = HTTP_HEAD;
-			if (request)
+			if (r->request)
 				request_line(conn, stream, r, scratch, w, lf, true);
 			else
 				status_line(conn, stream, r, scratch, w);
 		}
 	} else if (length <= 1) {
-		if (request)
+		if (r->request)
 			request_header_ends(conn, stream, r);
 		else
 			r->stop = STOP_ANSWER;
 	} else {
 		w = word(scratch, r->line);
-		header_line(conn, stream, r, scratch, w, request, true);
+		header_line(conn, stream, r, scratch, w, true);
 		if (stream->state == HTTP_LENGTH)
 			return;
 	}

@@ -55,8 +55,8 @@ struct tcp_header {
 static __always_inline void mapped(union addr *to, __u32 ip4)
 {
 	to->halves[0] = 0;
-	to->words[2] = bpf_htonl(0xffff);
-	to->words[3] = ip4;
+	/* At once: what is read in wider words than it was written waits for the store. */
+	to->halves[1] = bpf_cpu_to_be64(0xffffULL << 32 | bpf_ntohl(ip4));
 }
 
 /* False: not TCP or UDP, or not readable. */

@@ -132,7 +132,7 @@ static __always_inline void request_ended(struct series_key *key, __u32 status, 
 /* Requests without an end so far. Its two counters are written on two CPUs, and may wrap. */
 static __always_inline __u32 waiting(const struct conn *conn)
 {
-	__s16 n = conn->asking.requests - conn->answering.requests;
+	__s16 n = conn->stream[0].requests - conn->stream[1].requests;
 
 	return n < 0 ? 0 : n;
 }
@@ -151,7 +151,7 @@ static __always_inline bool is_slot_of(__u64 slot, __u16 number)
 /* Is slot `i` that of a request without an end? */
 static __always_inline bool in_use(const struct conn *conn, __u32 i)
 {
-	__u16 oldest = conn->answering.requests, ahead = (i - oldest) & (PIPELINE - 1);
+	__u16 oldest = conn->stream[1].requests, ahead = (i - oldest) & (PIPELINE - 1);
 
 	return ahead < waiting(conn) && is_slot_of(conn->start[i], oldest + ahead);
 }
@@ -162,11 +162,11 @@ static __always_inline __u8 protocol_of(const struct conn *conn)
 }
 
 /* What the stream that carries requests says, of what either does. */
-static __always_inline __u8 of_requests(const struct conn *conn, __u8 asking, __u8 answering)
+static __always_inline __u8 of_requests(const struct conn *conn, __u8 ingress, __u8 egress)
 {
-	barrier_var(asking); /* else it would be an address that is chosen, which not every program may use */
-	barrier_var(answering);
-	return conn->requests == conn->client ? asking : answering;
+	barrier_var(ingress); /* else it would be an address that is chosen, which not every program may use */
+	barrier_var(egress);
+	return conn->requests ? egress : ingress;
 }
 
 /* State made before its socket was: payload that completes the handshake reaches ingress with the *listener* as its socket
@@ -188,7 +188,7 @@ MAP(endings, LRU_HASH, struct ending, __u8, 1, 0);
 
 static __always_inline bool ends_first(struct conn *conn)
 {
-	struct ending ending = { .conn = conn->id, .ended = conn->answering.requests };
+	struct ending ending = { .conn = conn->id, .ended = conn->stream[1].requests };
 	__u8 one = 1;
 
 	return bpf_map_update_elem(&endings, &ending, &one, BPF_NOEXIST) != -17 /* EEXIST */;
@@ -197,7 +197,7 @@ static __always_inline bool ends_first(struct conn *conn)
 /* How requests end for which no answer was read: unless none can have come, nobody knows. */
 static __always_inline __u32 without_answer(const struct conn *conn, __u32 status)
 {
-	__u8 flags = of_requests(conn, conn->answering.flags, conn->asking.flags); /* the other one's */
+	__u8 flags = of_requests(conn, conn->stream[1].flags, conn->stream[0].flags); /* the other one's */
 
 	return flags & (STREAM_MISSED | STREAM_HOLE) ? STATUS_UNKNOWN : status;
 }

@@ -16,7 +16,7 @@ static __always_inline void sweep_conn(struct conn *conn, const struct tuple *tu
 	struct request_series *series;
 	__u8 peer = conn->peer & SLOT_PEER;
 	/* The end of the request will not be seen. */
-	bool lost = of_requests(conn, conn->asking.state, conn->answering.state) == STREAM_LOST;
+	bool lost = of_requests(conn, conn->stream[0].state, conn->stream[1].state) == STREAM_LOST;
 	struct series_key key;
 
 	/* The order of the slots does not matter here, and the iterator's buffer allows constant offsets only. */
@@ -37,9 +37,7 @@ static __always_inline void sweep_conn(struct conn *conn, const struct tuple *tu
 	}
 	if (!in_flight && !overdue)
 		return;
-	key_of(conn, tuple, &key);
-	if (key.direction == INBOUND)
-		key.peer = peer;
+	key_of(conn, tuple, peer, &key);
 	if (overdue)
 		request_ended(&key, without_answer(conn, STATUS_OVERDUE), NO_LATENCY, now, overdue);
 	series = find_series(&requests, &zero_request, &key, FULL_REQUESTS);

@@ -82,41 +82,49 @@ static __always_inline bool in_order(struct bpf_sock *sk, struct conn *conn, str
 	return true;
 }
 
-/* Has the other direction had the last word? Its sender acknowledges then what he had not before. */
+/* Has the other direction had the last word? Its sender acknowledges then what he had not before: what comes in order
+ * never acknowledges less. (Exactly 64 KiB at once would be missed.) */
 static __always_inline bool takes_turn(struct stream *stream, const struct packet *packet)
 {
-	if ((__s32)(packet->ack - stream->acked) <= 0)
+	__u16 acked = packet->ack;
+
+	if (acked == stream->acked)
 		return false;
-	stream->acked = packet->ack;
+	stream->acked = acked;
 	return true;
 }
 
-/* A packet of a connection that may speak HTTP. `known`: its state is socket storage, and the parser runs right here; else
- * through the table, as the verifier would have to go through it twice. */
-static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct packet *packet,
-				   void *table, bool egress, bool known, __u64 cost)
+/* A socket may connect again after it was disconnected: then its state is another connection's. */
+static __always_inline bool connects(const struct packet *packet)
 {
-	struct stream *stream = stream_of(conn, egress);
-	struct run run = { .cost = cost };
+	return (packet->flags & (FLAG_SYN | FLAG_ACK)) == FLAG_SYN;
+}
+
+/* A packet of a connection that may speak HTTP. True: there is something to read, from run->offset on. */
+static __always_inline bool segment(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct packet *packet,
+				    bool known, struct run *run)
+{
+	__u32 egress = is_egress(skb); /* asked again: the verifier knows it by now */
+	struct stream *stream = &conn->stream[egress];
 	bool turn, request;
 
 	/* A FIN counts once everything before it has been seen. Not a plain truth value: the verifier would look at all that
 	 * follows twice. */
 	if (packet->flags & FLAG_FIN && (!(stream->flags & STREAM_SEEN) || packet->seq == stream->seq ||
 					 packet->seq + packet->length == stream->seq))
-		run.ends = packet->flags;
+		run->ends = packet->flags;
 	if (!packet->length || !in_order(sk, conn, stream, packet, egress, known))
-		goto over;
+		return false;
 	turn = takes_turn(stream, packet);
 	if (conn->protocol == PROTOCOL_UNKNOWN) {
 		if ((!turn && !conn->fresh) || !recognise(skb, conn, packet, egress))
-			goto over;
+			return false;
 	}
 	request = conn->requests == egress;
 	/* Refused before a byte of its body was sent (100-continue): then the body may never come. Once begun it has to be ended. */
 	if (unlikely(request && stream->flags & STREAM_WAITS)) {
 		stream->flags &= ~STREAM_WAITS;
-		if (turn && !waiting(conn) && stream_of(conn, !egress)->state == STREAM_START && method(first_bytes(skb, packet)))
+		if (turn && !waiting(conn) && conn->stream[egress ^ 1].state == STREAM_START && method(first_bytes(skb, packet)))
 			stream->state = STREAM_START;
 	}
 	/* Asked again although the last answer's body, if it had one, goes on: if an answer begins here, it had none. */
@@ -124,81 +132,114 @@ static __always_inline int segment(struct __sk_buff *skb, struct bpf_sock *sk, s
 		     stream->flags & STREAM_DOUBT && waiting(conn) && http_response_begins(first_bytes(skb, packet), 8)))
 		stream->state = STREAM_START;
 	if (stream->state == STREAM_REST || conn->protocol == PROTOCOL_TUNNEL || (stream->state == STREAM_LOST && !turn))
-		goto over;
+		return false;
 	if (stream->state == STREAM_BODY || stream->state == STREAM_PART) {
 		if (packet->length < stream->left) {
 			stream->left -= packet->length;
-			goto over;
+			return false;
 		}
 		packet->payload += stream->left;
 		packet->length -= stream->left;
 		stream->left = 0;
 		body_ends(skb, conn, stream, request, egress);
 		if (!packet->length)
-			goto over;
+			return false;
 	}
-	run.offset = packet->payload;
-	if (known) {
-		if (request)
-			return http(skb, sk, conn, table, egress, true, &run);
-		return http(skb, sk, conn, table, egress, false, &run);
-	}
-	call(skb, table, PARSER_HTTP_REQUEST, &run);
-over:
-	if (!egress && unlikely(stream->flags & STREAM_HOLE))
-		pass_hole(skb, conn, stream, conn->requests == egress);
-	if (unlikely(run.ends))
-		call(skb, table, PARSER_END, &run);
-	return leave(skb, egress, cost);
+	run->offset = packet->payload;
+	return true;
 }
 
-static __always_inline int tap(struct __sk_buff *skb, void *table, bool egress)
+SEC("cgroup/skb")
+int tap(struct __sk_buff *skb)
 {
-	__u64 cost = cost_begin();
-	struct packet packet;
+	__u32 egress = is_egress(skb);
+	struct run run = kept(skb);
 	struct bpf_sock *sk;
 	struct conn *conn;
 
-	if (!read_packet(skb, &packet))
-		return leave(skb, egress, cost);
-	if (packet.protocol == IPPROTO_UDP) {
-		if (!egress)
-			dns(skb, &packet);
-		return leave(skb, egress, cost);
-	}
-	if (!packet.length && !(packet.flags & (FLAG_FIN | FLAG_SYN | FLAG_RST))) /* RST: may have to adopt its state */
-		return leave(skb, egress, cost);
-	sk = sock_of(skb);
-	if (!sk)
-		return leave(skb, egress, cost);
-	if (!egress && unlikely(sk->state == TCP_LISTEN)) {
-		conn = packet.length ? early_conn(skb, sk, &packet) : 0;
-		if (!conn || conn->protocol == PROTOCOL_OTHER)
-			return leave(skb, egress, cost);
-		return segment(skb, sk, conn, &packet, table, egress, false, cost);
-	}
-	/* A socket may connect again after it was disconnected. */
-	if (egress && unlikely(packet.flags & FLAG_SYN))
-		bpf_sk_storage_delete(&sockets, sk);
-	conn = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	if (unlikely(!conn)) {
-		conn = new_conn(skb, sk, &packet, egress);
+	if (likely(!run.offset)) {
+		struct packet packet;
+
+		if (likely(!run.cost))
+			run.cost = cost_begin();
+		if (!read_packet(skb, &packet))
+			return leave(egress, run.cost);
+		if (packet.protocol == IPPROTO_UDP) {
+			if (!egress)
+				dns(skb, &packet);
+			return leave(egress, run.cost);
+		}
+		if (!packet.length && !(packet.flags & (FLAG_FIN | FLAG_SYN | FLAG_RST))) /* RST: may have to adopt its state */
+			return leave(egress, run.cost);
+		sk = sock_of(skb);
+		if (!sk)
+			return leave(egress, run.cost);
+		if (unlikely(sk->state == TCP_LISTEN)) { /* on egress: SYN and ACK */
+			if (!egress && packet.length)
+				call(skb, PART_EARLY, &run);
+			return leave(egress, run.cost);
+		}
+		conn = bpf_sk_storage_get(&sockets, sk, 0, 0);
+		if (unlikely(!conn || (egress && connects(&packet) && conn->stream[1].seq != packet.seq))) {
+			call(skb, PART_BEGIN, &run);
+			return leave(egress, run.cost);
+		}
+		if (conn->protocol == PROTOCOL_OTHER)
+			return leave(egress, run.cost);
+		if (!segment(skb, sk, conn, &packet, true, &run))
+			return finish(skb, conn, &run);
+	} else {
+		sk = sock_of(skb);
+		conn = sk ? bpf_sk_storage_get(&sockets, sk, 0, 0) : 0;
 		if (!conn)
-			return leave(skb, egress, cost);
+			return leave(egress, run.cost);
+	}
+	http(skb, sk, conn, PART_TAP, &run);
+	return finish(skb, conn, &run);
+}
+
+/* A connection's first payload: makes its state, then that part begins again. */
+SEC("cgroup/skb")
+int tap_begin(struct __sk_buff *skb)
+{
+	__u32 egress = is_egress(skb);
+	struct bpf_sock *sk = sock_of(skb);
+	struct run run = kept(skb);
+	struct packet packet;
+
+	if (sk && read_packet(skb, &packet) && packet.protocol == IPPROTO_TCP) {
+		if (sk->state == TCP_LISTEN) {
+			if (new_early_conn(skb, sk, &packet))
+				call(skb, PART_EARLY, &run);
+		} else {
+			if (egress && connects(&packet))
+				bpf_sk_storage_delete(&sockets, sk);
+			if (new_conn(skb, sk, &packet, egress))
+				call(skb, PART_TAP, &run);
+		}
+	}
+	return leave(egress, run.cost);
+}
+
+/* Payload that reaches a listener. */
+SEC("cgroup/skb")
+int tap_early(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = sock_of(skb);
+	struct run run = kept(skb);
+	struct packet packet;
+	struct conn *conn;
+
+	if (!sk || !read_packet(skb, &packet) || packet.protocol != IPPROTO_TCP)
+		return leave(false, run.cost);
+	conn = early_conn(skb, &packet);
+	if (!conn) {
+		call(skb, PART_BEGIN, &run);
+		return leave(false, run.cost);
 	}
 	if (conn->protocol == PROTOCOL_OTHER)
-		return leave(skb, egress, cost);
-	return segment(skb, sk, conn, &packet, table, egress, true, cost);
-}
-
-SEC("cgroup_skb/ingress")
-int tap_in(struct __sk_buff *skb)
-{
-	return tap(skb, &parsers_in, false);
-}
-
-SEC("cgroup_skb/egress")
-int tap_out(struct __sk_buff *skb)
-{
-	return tap(skb, &parsers_out, true);
+		return leave(false, run.cost);
+	if (run.offset || segment(skb, sk, conn, &packet, false, &run))
+		http(skb, sk, conn, PART_EARLY, &run);
+	return finish(skb, conn, &run);
 }

@@ -120,13 +120,13 @@ enum network_class { NETWORK_CLUSTER = 1, NETWORK_NODE = 2 };
 /* One direction's place in its byte stream. Written by that direction's hook only: ingress and egress of one socket run
  * on different CPUs at once. */
 struct stream {
-	__u64 left; /* bytes still to skip, or the number */
+	__u64 left : 48; /* bytes still to skip, or the number */
+	__u64 acked : 16; /* of the other direction's bytes, by this one's last segment: see takes_turn() */
 	__u32 seq; /* next expected */
-	__u32 acked; /* of the other direction's bytes, by this one's last segment: see takes_turn() */
 	__u8 state; /* below STREAM_BODY: the protocol's parser's own */
 	__u8 flags;
-	__u16 requests; /* of the connection: asking: begun; answering: ended */
-} __attribute__((packed, aligned(4))); /* 20 bytes, so that four more of the line can be used */
+	__u16 requests; /* stream[0]: begun on this connection; stream[1]: ended (whichever direction they take) */
+};
 #define STREAM_SLOT 1 /* the request being received owns a slot */
 #define STREAM_GAP 2 /* messages may have been missed since the last one understood */
 #define STREAM_SEEN 4 /* seq is valid */
@@ -146,31 +146,27 @@ enum stream_state {
 };
 
 /* Socket storage, made with the first payload. At most 120 bytes: 64 + 8 of the kernel's own fit it into a 192-byte slab
- * object (ebpf-practice: 100,000 idle connections must stay cheap). Two cache lines, as the kernel puts its 8 bytes in front. Requests
- * and responses pass on different CPUs: the first line is changed by the requests' hook, which reads nothing of the second one
- * while a connection is orderly; the second is changed by the responses' hook, which only reads the first. */
+ * object (ebpf-practice: 100,000 idle connections must stay cheap). Two cache lines, as the kernel puts its 8 bytes in front:
+ * what a request changes is all in the second, since that one travels between the CPUs of both hooks. (A line for each hook was
+ * slower: the start's has to travel all the same, in both directions, and the other one follows when hooks look at it at all.) */
 struct conn {
-	__u64 start[PIPELINE];
-	struct stream asking; /* of the direction that probably carries requests (`client`) */
-	__u8 protocol;
-	__u8 requests : 1; /* hook direction that carries requests: 0 ingress, 1 egress */
-	__u8 client : 1; /* by its ports this end is the client: `asking` is egress. Where that is wrong only lines change CPUs. */
-	__u8 fresh : 1; /* seen from its first byte on */
-	__u8 understood : 1; /* a request has been: the protocol is no guess any more */
-	__u8 peer; /* class of the remote address */
-	__u8 credit; /* slots that are free for sure, without a look at how many requests have ended */
-	struct stream answering; /* the other direction */
-	__u16 actual_port;
-	__u8 lookups; /* of the NAT mapping still allowed */
-	__u8 zero;
 	__u64 owner;
 	union addr actual;
 	__u32 id; /* of its entries in `messages` */
 	__u32 hole_from, hole_end; /* ingress: came ahead of bytes still missing, and was not read (STREAM_HOLE) */
 	__u32 swept; /* by which walk over files: a socket may be in several */
+	__u16 actual_port;
+	__u8 protocol;
+	__u8 requests; /* hook direction that carries requests: 0 ingress, 1 egress */
+	__u8 peer; /* class of the remote address */
+	__u8 lookups; /* of the NAT mapping still allowed */
+	__u8 fresh; /* seen from its first byte on */
+	__u8 understood; /* a request has been: the protocol is no guess any more */
+	__u8 zero[8];
+	__u64 start[PIPELINE];
+	struct stream stream[2]; /* by hook direction */
 };
-#define STREAM_DISTANCE (__builtin_offsetof(struct conn, answering) - __builtin_offsetof(struct conn, asking))
-_Static_assert(__builtin_offsetof(struct conn, answering) == 64 - 8, "the second cache line");
+_Static_assert(__builtin_offsetof(struct conn, start) == 64 - 8, "the second cache line");
 _Static_assert(sizeof(struct conn) == 128 - 8, "two cache lines");
 
 /* ---- ring buffer ---- */

@@ -34,8 +34,8 @@ for _name, _result, _arguments in (
     ("bpf_program__set_log_level", c.c_int, (c.c_void_p, c.c_uint32)),
     ("bpf_program__set_log_buf", c.c_int, (c.c_void_p, c.c_void_p, c.c_size_t)),
     ("bpf_program__attach", c.c_void_p, (c.c_void_p,)),
-    ("bpf_program__attach_cgroup", c.c_void_p, (c.c_void_p, c.c_int)),
     ("bpf_program__attach_iter", c.c_void_p, (c.c_void_p, c.c_void_p)),
+    ("bpf_link_create", c.c_int, (c.c_int, c.c_int, c.c_int, c.c_void_p)),
     ("bpf_link__fd", c.c_int, (c.c_void_p,)),
     ("bpf_link__destroy", c.c_int, (c.c_void_p,)),
     ("bpf_iter_create", c.c_int, (c.c_int,)),
@@ -156,6 +156,18 @@ class Link:
             self._pointer = 0
 
 
+class CgroupLink:
+    """A link without libbpf's own record of it, which knows but one attach type for each program."""
+
+    def __init__(self, fd: int):
+        self.fd = fd
+
+    def destroy(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
 class Walker:
     """An iterator program: each run() walks once; the bytes are what the program wrote."""
 
@@ -268,8 +280,12 @@ class Object:
     def attach(self, program: str) -> Link:
         return self._link(program, _lib.bpf_program__attach(self._loaded(program)))
 
-    def attach_cgroup(self, program: str, cgroup_fd: int) -> Link:
-        return self._link(program, _lib.bpf_program__attach_cgroup(self._loaded(program), cgroup_fd))
+    def attach_cgroup(self, program: str, cgroup_fd: int, attach_type: int) -> CgroupLink:
+        """`attach_type`: enum bpf_attach_type. A program may be at several."""
+        fd = _lib.bpf_link_create(_lib.bpf_program__fd(self._loaded(program)), cgroup_fd, attach_type, None)
+        if fd < 0:
+            raise _error(f"attach of {program}", fd)
+        return CgroupLink(fd)
 
     def iterator(self, program: str, over: Map | None = None) -> Walker:
         """`over`: the map whose elements are walked."""

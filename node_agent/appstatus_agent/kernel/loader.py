@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from appstatus_agent.kernel import addresses, rows
-from appstatus_agent.kernel.libbpf import BpfError, Link, Map, Object, Walker
+from appstatus_agent.kernel.libbpf import BpfError, CgroupLink, Link, Map, Object, Walker
 from appstatus_agent.kernel.settings import Config, find_cgroup_root, find_objects, map_sizes, struct_config
 
 
@@ -33,6 +33,8 @@ class _Walk:
     over: str
     instead: str
 
+
+INGRESS, EGRESS = 0, 1  # enum bpf_attach_type: BPF_CGROUP_INET_...
 
 _SWEEPS = (_Walk("sweep_sockets", "sockets", "sweep_files"), _Walk("sweep_early", "early", "sweep_early_at_once"))
 _CONNECTIONS = _Walk("walk_connections", "connections", "walk_connections_at_once")
@@ -73,7 +75,7 @@ class Loaded:
         self._config = config
         self._root = config.cgroup_root or find_cgroup_root()
         self._objects: list[Object] = []
-        self._links: list[Link] = []
+        self._links: list[Link | CgroupLink] = []
         self._load_tap()
         self._load_tcp()
         self._load_walks()
@@ -120,8 +122,8 @@ class Loaded:
             try:
                 with contextlib.ExitStack() as undo:  # one hook without the other would count wrongly
                     links = []
-                    for program in ("tap_in", "tap_out"):
-                        links.append(tap.attach_cgroup(program, fd))
+                    for hook in (INGRESS, EGRESS):
+                        links.append(tap.attach_cgroup("tap", fd, hook))
                         undo.callback(links[-1].destroy)
                     undo.pop_all()
                 self._links += links

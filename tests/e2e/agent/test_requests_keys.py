@@ -367,10 +367,13 @@ def test_children_of_a_shared_port_leave_nothing_to_later_sockets(load, owners):
         folder.rmdir()
 
 
+HOOKS = {number_or_name for pair in enumerate(("cgroup_inet_ingress", "cgroup_inet_egress")) for number_or_name in pair}
+
+
 def attached() -> set[int]:
-    """Ids of the tap's programs in this kernel: they live as long as their links."""
-    shown = subprocess.run(["bpftool", "-j", "prog", "show"], check=True, capture_output=True).stdout
-    return {entry["id"] for entry in json.loads(shown) if entry.get("name") in ("tap_in", "tap_out")}
+    """Ids of links to the hooks of packets."""
+    shown = subprocess.run(["bpftool", "-j", "link", "show"], check=True, capture_output=True).stdout
+    return {entry["id"] for entry in json.loads(shown) if entry.get("attach_type") in HOOKS}
 
 
 def test_nothing_stays_when_the_agent_is_killed(objects):

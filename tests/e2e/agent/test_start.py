@@ -9,7 +9,7 @@ import time
 
 import pytest
 from appstatus_agent.kernel.libbpf import BpfError, Object
-from appstatus_agent.kernel.loader import Loaded
+from appstatus_agent.kernel.loader import EGRESS, Loaded
 from talk import Talk, requests_of
 from test_requests import GET, OK, C, S, play
 
@@ -45,10 +45,10 @@ def test_peer_class_of_a_connection_that_talks_while_the_programs_are_attached(l
 def test_one_hook_that_is_refused_takes_the_other_back(load, owners, monkeypatch):
     attach = Object.attach_cgroup
 
-    def refuse_egress(self, program, fd):
-        if program == "tap_out":
+    def refuse_egress(self, program, fd, hook):
+        if hook == EGRESS:
             raise BpfError(28, "No space left")
-        return attach(self, program, fd)
+        return attach(self, program, fd, hook)
 
     monkeypatch.setattr(Object, "attach_cgroup", refuse_egress)
     kernel = load()
