@@ -84,7 +84,7 @@ static __always_inline struct conn *new_conn(struct __sk_buff *skb, struct bpf_s
 	struct early *known;
 	struct conn *conn;
 
-	if (sk->protocol != IPPROTO_TCP) /* a raw socket's */
+	if (sk->type != SOCK_STREAM || sk->protocol != IPPROTO_TCP) /* a raw socket's */
 		return 0;
 	tuple_of_socket(sk, packet->ipv6, &tuple);
 	known = bpf_map_lookup_elem(&early, &tuple);

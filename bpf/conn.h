@@ -89,6 +89,12 @@ static __always_inline __u64 time_of(struct __sk_buff *skb, bool egress)
 	return stamp ? stamp : bpf_ktime_get_ns();
 }
 
+/* What stream.left can hold: nobody sends 256 TiB, but somebody may say so. */
+static __always_inline __u64 most_left(__u64 length)
+{
+	return length >> 48 ? (1ULL << 48) - 1 : length;
+}
+
 static __always_inline __u64 slot_time(__u64 now)
 {
 	return now >> SLOT_UNIT_SHIFT << SLOT_TIME_SHIFT;

@@ -22,12 +22,13 @@ enum http_state {
 };
 
 #define CARRY 64 /* kept of a line that a segment cut: every header looked at is decided within */
-#define CHUNK 960
+#define CHUNK 912
 #define CHUNK_PEEK 64 /* at the size of a chunk: its data needs no reading */
-#define BYTES (CARRY + CHUNK)
+#define BYTES 1024
 #define STEPS 30 /* in a run, of which a packet can have 32 and more */
 #define SCAN 4 /* pairs of words looked at in a step */
 _Static_assert(STEPS * SCAN * 16 >= BYTES, "a run comes to the end of a line that fills the buffer");
+_Static_assert(CARRY - 1 + CHUNK - 1 + (SCAN - 1) * 16 < BYTES, "no step goes round: addresses are taken modulo BYTES");
 
 /* What a run on a packet hands to the next one. */
 struct run {

@@ -134,7 +134,7 @@ static __always_inline void request_header_ends(struct conn *conn, struct stream
 		stream->left = 0;
 	} else if (r->message.length) {
 		stream->state = STREAM_BODY;
-		stream->left = r->message.length;
+		stream->left = most_left(r->message.length);
 	} else {
 		next_message(stream, r);
 	}
@@ -197,7 +197,7 @@ static __always_inline void response_header_ends(struct __sk_buff *skb, struct b
 		stream->state = HTTP_CHUNK_SIZE;
 		stream->left = 0;
 	} else if (r->message.flags & MESSAGE_LENGTH) {
-		stream->left = r->message.length;
+		stream->left = most_left(r->message.length);
 		stream->state = STREAM_BODY;
 		if (!stream->left)
 			next_message(stream, r);

@@ -42,7 +42,7 @@ static __always_inline bool off_lines(struct conn *conn, struct stream *stream, 
 		__u8 hex = digit(c) ? c - '0' : ((c | 32) - 'a' <= 5u) ? (c | 32) - 'a' + 10 : 255;
 
 		if (hex < 16) {
-			stream->left = stream->left << 4 | hex;
+			stream->left = most_left((__u64)stream->left << 4 | hex);
 			stream->flags |= STREAM_DIGITS;
 			r->at++;
 		} else if (stream->flags & STREAM_DIGITS) {

@@ -46,13 +46,18 @@ static __always_inline bool went_by(struct bpf_sock *sk, const struct stream *st
 /* Bytes seen before are cut off. Before missing ones the stream waits on ingress, as its socket does, until they are sent
  * again, except inside a body. False: nothing to read. */
 static __always_inline bool in_order(struct bpf_sock *sk, struct conn *conn, struct stream *stream, struct packet *packet,
-				     bool egress, bool known)
+				     __u32 egress, bool known)
 {
 	__s32 ahead = packet->seq - stream->seq;
 	__u32 next = packet->seq + packet->length;
 
 	if (unlikely(!(stream->flags & STREAM_SEEN))) {
+		const struct stream *other = &conn->stream[egress ^ 1];
+
 		stream->flags |= STREAM_SEEN;
+		/* On its way already when the other direction's first segment seen was sent: no turn. */
+		if (other->flags & STREAM_SEEN && (__s32)(packet->ack - other->seq) < 0)
+			stream->acked = packet->ack;
 	} else if (unlikely(ahead < 0)) {
 		if (packet->length <= -(__u32)ahead)
 			return false;
@@ -83,7 +88,7 @@ static __always_inline bool in_order(struct bpf_sock *sk, struct conn *conn, str
 }
 
 /* Has the other direction had the last word? Its sender acknowledges then what he had not before: what comes in order
- * never acknowledges less. (Exactly 64 KiB at once would be missed.) */
+ * never acknowledges less. (A multiple of 64 KiB at once is missed.) */
 static __always_inline bool takes_turn(struct stream *stream, const struct packet *packet)
 {
 	__u16 acked = packet->ack;

@@ -73,17 +73,20 @@ class Cluster:
         self.helm("uninstall", RELEASE, "-n", NAMESPACE, "--ignore-not-found", "--wait", "--timeout", "180s")
 
     def left(self) -> list[str]:
-        """What there is of appstatus, but for its CRDs and its namespace: as kubectl names it, all kinds that can be listed."""
+        """What its namespace holds beside what every one does, and cluster-wide what bears its name, but for its CRDs (and the API
+        server's own record of each): as kubectl names it, of all kinds that can be listed.
+        """
         kinds = {
             scope: self.kubectl("api-resources", "--verbs=list", f"--namespaced={scope}", "-o", "name").split()
             for scope in ("true", "false")
         }
         inside = self.kubectl("get", ",".join(kinds["true"]), "-n", NAMESPACE, "-o", "name", "--ignore-not-found").split()
         outside = self.kubectl("get", ",".join(kinds["false"]), "-o", "name", "--ignore-not-found").split()
-        of_every_namespace = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+        usual = ("configmap/kube-root-ca.crt", "serviceaccount/default", "event/", "event.events.k8s.io/")
+        stays = ("customresourcedefinition.", "apiservice.", "namespace/")
         return sorted(
-            {name for name in inside if name not in of_every_namespace and not name.startswith("event")}
-            | {name for name in outside if "appstatus" in name and not name.startswith(("customresourcedefinition", "namespace/"))}
+            {name for name in inside if not name.startswith(usual)}
+            | {name for name in outside if "appstatus" in name and not name.startswith(stays)}
         )
 
     def statuses(self, namespace: str) -> dict[str, dict[str, Any]]:

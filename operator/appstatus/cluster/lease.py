@@ -59,7 +59,7 @@ class Lease:
         self._seen: tuple[str, str] | None = None  # holder and resourceVersion last seen of another replica
         self._seen_at = 0.0
         self._mine: dict[str, Any] | None = None  # the object as we last wrote it
-        self._owners: list[dict[str, Any]] | None = None  # ownerReferences; None: not asked yet
+        self._owners: list[dict[str, Any]] | None = None  # ownerReferences; None: not known
         self.holder = ""
 
     @property
@@ -124,10 +124,15 @@ class Lease:
     def _try_acquire(self, now: float) -> None:
         found = self._get()
         if found is None:
+            # Whoever held what was deleted may write on until its last renewal ends.
+            if self._seen is not None and self._seen[0] != self.identity and now - self._seen_at < self._duration:
+                return
             self._won(now, self._kube.request("POST", self._collection, body=self._object(None), timeout=self._timeout()))
             return
         spec = found.get("spec") or {}
         self.holder = spec.get("holderIdentity") or ""
+        if self.holder not in ("", self.identity):
+            self._until = float("-inf")
         seen = (self.holder, found["metadata"]["resourceVersion"])
         if seen != self._seen:
             self._seen, self._seen_at = seen, now
@@ -164,17 +169,21 @@ class Lease:
                 return None
             raise
 
-    def _ask_owners(self) -> list[dict[str, Any]]:
-        """The ServiceAccount of the Lease's namespace as which the API server knows this replica; empty for anybody else."""
+    def _ask_owners(self) -> list[dict[str, Any]] | None:
+        """The ServiceAccount of the Lease's namespace as which the API server knows this replica, empty for anybody else; None: no
+        answer this time.
+        """
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         try:
             answer = self._kube.request(
                 "POST", path("authentication.k8s.io/v1", "selfsubjectreviews"), body=review, timeout=self._timeout()
             )
         except ApiError as error:
+            if error.status not in (403, 404, 405):
+                return None
             log.warning("The lease %s will stay when this is uninstalled: who this replica is was refused: %s", self._name, error)
             return []
-        user = answer["status"]["userInfo"]
+        user = ((answer or {}).get("status") or {}).get("userInfo") or {}
         prefix, _, name = str(user.get("username", "")).rpartition(":")
         if prefix != f"system:serviceaccount:{self._namespace}" or not user.get("uid"):
             return []
@@ -196,7 +205,11 @@ class Lease:
             "acquireTime": stamp if taken else before.get("acquireTime", stamp),
             "leaseTransitions": int(before.get("leaseTransitions") or 0) + (1 if taken and base is not None else 0),
         }
-        metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace, "ownerReferences": self._owners or []}
+        metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}
+        owners = self._owners
         if base is not None:
             metadata["resourceVersion"] = base["metadata"]["resourceVersion"]
+            owners = owners or base["metadata"].get("ownerReferences")
+        if owners:
+            metadata["ownerReferences"] = owners
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}

@@ -352,6 +352,23 @@ def test_cut_at_every_offset(kernel, owners, kind):
     check(kernel, owners, Case(f"{kind} cut {n} times", [C(request), S(response)], {status: n}))
 
 
+def test_a_line_that_is_cut_again_where_the_buffer_is_full(kernel, owners):
+    """What is kept of a cut line and a long segment after it fill the parser's buffer, and its last line is not finished there:
+    what came before in the buffer must not be read again, so no request is counted twice."""
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n"
+    talk = Talk(owners).open()
+    n = 0
+    for kept in range(17, 64, 2):
+        for before in (840, 870, 885, 900, 930):
+            first = head + b"X-Cut: " + b"a" * (kept - 7)
+            rest = b"a" * 9 + b"\r\n\r\n" + head
+            rest += b"X-Fill: " + b"b" * (before - len(rest) - 10) + b"\r\nX-Long: " + b"c" * 400 + b"\r\n\r\n"
+            play(talk, [C(first), C(rest), S(OK), S(OK)])
+            n += 2
+    talk.close()
+    check(kernel, owners, Case("two requests, the first one's header cut", [], {"2xx": n}))
+
+
 @pytest.mark.parametrize("kind", CUT)
 def test_byte_by_byte(kernel, owners, kind):
     request, response, status = CUT[kind]

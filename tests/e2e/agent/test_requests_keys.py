@@ -367,13 +367,20 @@ def test_children_of_a_shared_port_leave_nothing_to_later_sockets(load, owners):
         folder.rmdir()
 
 
+PARTS = ("tap", "tap_begin", "tap_early", "tap_end")
 HOOKS = {number_or_name for pair in enumerate(("cgroup_inet_ingress", "cgroup_inet_egress")) for number_or_name in pair}
 
 
-def attached() -> set[int]:
-    """Ids of links to the hooks of packets."""
-    shown = subprocess.run(["bpftool", "-j", "link", "show"], check=True, capture_output=True).stdout
-    return {entry["id"] for entry in json.loads(shown) if entry.get("attach_type") in HOOKS}
+def attached() -> set[tuple[str, int]]:
+    """Links to the hooks of packets, and the programs that are there or are called there (a table of them, in which they are
+    themselves, must not keep them)."""
+    links, programs = (
+        json.loads(subprocess.run(["bpftool", "-j", kind, "show"], check=True, capture_output=True).stdout)
+        for kind in ("link", "prog")
+    )
+    return {("link", entry["id"]) for entry in links if entry.get("attach_type") in HOOKS} | {
+        ("program", entry["id"]) for entry in programs if entry.get("name") in PARTS
+    }
 
 
 def test_nothing_stays_when_the_agent_is_killed(objects):
@@ -382,7 +389,7 @@ def test_nothing_stays_when_the_agent_is_killed(objects):
     environment = os.environ | {"APPSTATUS_BPF_OBJECTS": str(objects)}
     agent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
     agent.stdout.readline()
-    assert len(attached() - before) == 2
+    assert sorted(kind for kind, _ in attached() - before) == ["link"] * 2 + ["program"] * len(PARTS)
     agent.kill()
     agent.wait()
     until = time.monotonic() + 5

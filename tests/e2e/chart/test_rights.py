@@ -28,6 +28,7 @@ ALLOWED: tuple[tuple[str, ...], ...] = (
     ("create", "leases.coordination.k8s.io", "-n", NAMESPACE),
     ("get", "leases.coordination.k8s.io/appstatus-operator", "-n", NAMESPACE),
     ("update", "leases.coordination.k8s.io/appstatus-operator", "-n", NAMESPACE),
+    ("delete", "leases.coordination.k8s.io/appstatus-operator", "-n", NAMESPACE),
     ("create", "daemonsets.apps", "-n", NAMESPACE),
     ("patch", "daemonsets.apps/appstatus-agent", "-n", NAMESPACE),
     ("delete", "daemonsets.apps/appstatus-agent", "-n", NAMESPACE),

@@ -15,14 +15,14 @@ class Store:
         self.version = 0
         self.reachable = True
         self.lose_answer = False
-        self.user = {"username": "system:serviceaccount:appstatus:operator", "uid": "1-2"}  # None: the review is refused
+        self.user = {"username": "system:serviceaccount:appstatus:operator", "uid": "1-2"}  # a number: the review fails so
 
     def request(self, method, path, *, query=None, body=None, timeout=10.0):
         if not self.reachable:
             raise Unreachable("no route")
         if path == "/apis/authentication.k8s.io/v1/selfsubjectreviews":
-            if self.user is None:
-                raise ApiError(403, "Forbidden", "")
+            if isinstance(self.user, int):
+                raise ApiError(self.user, "", "")
             return {"status": {"userInfo": self.user}}
         answer = self._do(method, copy.deepcopy(body))
         if self.lose_answer:
@@ -142,11 +142,13 @@ def test_holding_ends_a_while_before_anybody_can_take_over(world):
     assert RENEW_DEADLINE + PERIOD < DURATION
 
 
-def test_a_deleted_lease_is_made_anew_by_one_of_them(world):
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a"), ("b",)], ids="-".join)
+def test_a_deleted_lease_is_made_anew_by_one_of_them(world, order):
+    """Never while its holder may still write: World.run sees to that."""
     world.run(10, world.a, world.b)
     world.store.object = None
-    world.run(60, world.a, world.b)
-    assert world.a.holding
+    world.run(60, *(getattr(world, name) for name in order))
+    assert world.a.holding if "a" in order else world.b.holding
 
 
 def test_two_that_start_at_once_give_one_leader(world):
@@ -166,10 +168,22 @@ def test_the_lease_goes_with_the_service_account_and_keeps_its_owner_at_every_wr
 
 @pytest.mark.parametrize(
     "user",
-    [None, {"username": "admin"}, {"username": "system:serviceaccount:other:operator", "uid": "1-2"}],
-    ids=["refused", "a person", "of another namespace"],
+    [403, 503, None, {"username": "admin"}, {"username": "system:serviceaccount:other:operator", "uid": "1-2"}],
+    ids=["refused", "no answer", "nothing said", "a person", "of another namespace"],
 )
 def test_who_cannot_own_the_lease_leads_all_the_same(world, user):
     world.store.user = user
     world.run(10, world.a, world.b)
-    assert world.a.holding and world.store.object["metadata"]["ownerReferences"] == []
+    assert world.a.holding and "ownerReferences" not in world.store.object["metadata"]
+
+
+def test_an_owner_that_is_there_stays_and_one_that_is_missing_is_added(world):
+    world.store.user = 503
+    world.run(10, world.a, world.b)
+    world.store.user = {"username": "system:serviceaccount:appstatus:operator", "uid": "1-2"}
+    world.run(10, world.a, world.b)
+    (owner,) = world.store.object["metadata"]["ownerReferences"]
+    world.store.user = 503  # a replica that starts while the API server has troubles
+    world.a = world.replica("a")
+    world.run(2 * DURATION, world.a)
+    assert world.a.holding and world.store.object["metadata"]["ownerReferences"] == [owner]
