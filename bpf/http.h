@@ -30,13 +30,6 @@ enum http_state {
 _Static_assert(STEPS * SCAN * 16 >= BYTES, "a run comes to the end of a line that fills the buffer");
 _Static_assert(CARRY - 1 + CHUNK - 1 + (SCAN - 1) * 16 < BYTES, "no step goes round: addresses are taken modulo BYTES");
 
-/* What a run on a packet hands to the next one. */
-struct run {
-	__u64 cost; /* begin of the measured time, or 0 */
-	__u32 offset; /* of the bytes to read next */
-	__u32 ends; /* not 0: a FIN follows these bytes */
-};
-
 struct message_key {
 	__u32 conn;
 	__u32 egress;

@@ -27,9 +27,9 @@ static __always_inline void long_line(struct conn *conn, struct stream *stream, 
 }
 
 /* Asked for only where a header is cut: `id` is in the responses' line. */
-static __always_inline struct message_key key_of_message(const struct conn *conn, bool egress)
+static __always_inline struct message_key key_of_message(const struct conn *conn, const struct reading *r)
 {
-	struct message_key key = { .conn = conn->id, .egress = egress };
+	struct message_key key = { .conn = conn->id, .egress = r->egress };
 
 	return key;
 }
@@ -45,7 +45,7 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 	r->line = 0;
 	r->kept = 0;
 	if (stream->state == HTTP_HEAD || stream->state == HTTP_TRAILER) {
-		struct message_key key = key_of_message(conn, r->egress);
+		struct message_key key = key_of_message(conn, r);
 		struct message *kept = bpf_map_lookup_elem(&messages, &key);
 
 		if (!kept) {
@@ -59,7 +59,6 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 	} else {
 		if (stream->state == STREAM_LOST)
 			stream->state = HTTP_START;
-		next_message_at(r);
 	}
 	r->more = length > most;
 	if (length > most)
@@ -75,7 +74,7 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 	/* Here and not earlier: reading the clock waits for all loads before it, one of them the socket's line. */
 	r->now = time_of(skb, r->egress);
 	if (!r->kept)
-		r->message.first = r->now;
+		next_message_at(r);
 	return true;
 }
 
@@ -112,14 +111,14 @@ static __always_inline void http_keep(struct __sk_buff *skb, struct conn *conn, 
 			stream->state = HTTP_HEAD;
 	}
 	if (stream->state == HTTP_HEAD || stream->state == HTTP_TRAILER) {
-		struct message_key key = key_of_message(conn, r->egress);
+		struct message_key key = key_of_message(conn, r);
 
 		resume &= BYTES - 1;
 		barrier_var(resume);
 		__builtin_memcpy(r->message.carry, scratch->bytes + resume, CARRY);
 		bpf_map_update_elem(&messages, &key, &r->message, BPF_ANY);
 	} else if (r->kept) {
-		struct message_key key = key_of_message(conn, r->egress);
+		struct message_key key = key_of_message(conn, r);
 
 		bpf_map_delete_elem(&messages, &key);
 	}

@@ -6,6 +6,13 @@
 
 #include "http_run.h"
 
+/* What a run on a packet hands to the next one over a tail call, in skb->cb. */
+struct run {
+	__u64 cost; /* begin of the measured time, or 0 */
+	__u32 offset; /* of the bytes to read next */
+	__u32 ends; /* not 0: a FIN follows these bytes */
+};
+
 enum part { PART_TAP, PART_BEGIN, PART_EARLY, PART_END, PARTS };
 
 int tap(struct __sk_buff *skb);

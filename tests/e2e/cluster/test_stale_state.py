@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from steps import wait
 
 from . import cluster, host, images, processes
 
@@ -45,9 +45,7 @@ def start_with_a_pod() -> int:
     cluster.kubectl("apply", "-f", "-", stdin=POD)
     cluster.kubectl("wait", "--for=condition=Ready", "pod/survivor", "--timeout=60s")
     # What etcd has kept says Ready of a container that has yet to be started again.
-    until = time.monotonic() + 60
-    while len(sleeping()) != 1 and time.monotonic() < until:
-        time.sleep(0.2)
+    wait("the pod's process", lambda: len(sleeping()) == 1, 60, 0.2)
     (pid,) = sleeping()
     return pid
 
