@@ -12,7 +12,8 @@ from appstatus.diagnosis.onset import Windows, windows
 from appstatus.diagnosis.opaque import blame
 from appstatus.diagnosis.origin import origin
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
-from appstatus.diagnosis.signals import LEAST_REFERENCE, Signals, change_before
+from appstatus.diagnosis.shift import LEAST_REFERENCE
+from appstatus.diagnosis.signals import Signals, change_before
 from appstatus.inspections.result import CheckResult
 from appstatus.model.series import F64
 from appstatus.model.world import BUCKETS, UNANSWERED, Application, World, add
@@ -29,12 +30,18 @@ NEEDED = ("http_in", "http_in_seconds", "http_out", "http_out_timed", "http_out_
 
 
 def diagnose(
-    world: World, checks: Mapping[AppKey, Sequence[CheckResult]], violator: AppKey, statuses: Sequence[SLOStatus], now: float
+    world: World,
+    checks: Mapping[AppKey, Sequence[CheckResult]],
+    violator: AppKey,
+    statuses: Sequence[SLOStatus],
+    now: float,
+    since: float | None = None,
 ) -> Diagnosis:
     """The causes of a violation.
 
     checks    results of the inspections; those count that began to fail with the incident
     statuses  those of the violator; the violated ones say what to explain (without one: failures and time both)
+    since     when it began, for who knows; else it is found in the violator's bad events
     """
     app = world.applications.get(violator)
     if app is None:
@@ -49,7 +56,7 @@ def diagnose(
         parts["failures"] = failing
     if indicators - {"availability"}:
         parts["seconds"] = slow
-    found = windows(world.times, world.step, add(list(parts.values()), len(world.times)))
+    found = windows(world.times, world.step, add(list(parts.values()), len(world.times)), since)
     accounts = Accounts(world, found, statuses_bad)
     flow = Flow(accounts)
     weights = _weights(parts, found, world.step, accounts, app)

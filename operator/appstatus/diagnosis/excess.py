@@ -84,6 +84,22 @@ class Accounts:
         failed, tried, before = self._counts([connection.failed_connects], [connection.connects, connection.failed_connects])
         return failed > 0 and failed / tried > MOST > before
 
+    def begun(self, connection: Connection) -> bool:
+        """Whether the client did not call it before the incident, although something else of the client was seen then."""
+        if self._seen(connection) > 0:
+            return False
+        client = self.world.applications[connection.client]
+        others = [self._seen(other) for other in client.upstreams if other is not connection]
+        return max([*others, self._sum(client.served.total(len(self.world.times)))]) > 0
+
+    def _seen(self, connection: Connection) -> float:
+        """Of its use before the incident: more than 0 if there was any."""
+        used = connection.traffic.total(len(self.world.times)), connection.connects, connection.active
+        return sum(self._sum(values) for values in used)
+
+    def _sum(self, values: F64) -> float:
+        return float(np.nansum(values[self.windows.reference]))
+
     def served(self, app: Application) -> Excess | None:
         """What its own containers answered; None where nothing is known of the server's side."""
         if app.key not in self._served:

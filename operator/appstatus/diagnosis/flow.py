@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from appstatus.api.names import AppKey
-from appstatus.diagnosis.excess import Accounts
+from appstatus.diagnosis.excess import Accounts, Excess
 from appstatus.model.world import Application
 
 Mode = Literal["failures", "seconds"]
@@ -69,11 +69,16 @@ class Flow:
             self._splits[key, mode] = self._by_failures(app) if mode == "failures" else self._by_seconds(app)
         return self._splits[key, mode]
 
+    def _edges(self, app: Application) -> dict[AppKey, Excess]:
+        """Calls that it made before too: that it now calls somebody else, who may not even exist, is its own doing."""
+        return {c.upstream: self._accounts.edge(c) for c in app.upstreams if not self._accounts.begun(c)}
+
     def _by_failures(self, app: Application) -> list[tuple[AppKey, Mode, float]]:
         own = self._accounts.node(app)
-        edges = {c.upstream: self._accounts.edge(c) for c in app.upstreams}
+        edges = self._edges(app)
         # A client that finds nobody there tries again less often than it fails its own callers.
-        failures = {c.upstream: own.failures if self._accounts.refused(c) else edges[c.upstream].failures for c in app.upstreams}
+        refused = {c.upstream for c in app.upstreams if self._accounts.refused(c)}
+        failures = {key: own.failures if key in refused else edge.failures for key, edge in edges.items()}
         parts = _shares(own.failures, failures)
         found: list[tuple[AppKey, Mode, float]] = [(k, "failures", p) for k, p in parts.items()]
         rest = 1.0 - sum(parts.values())
@@ -86,7 +91,7 @@ class Flow:
 
     def _by_seconds(self, app: Application) -> list[tuple[AppKey, Mode, float]]:
         own = self._accounts.node(app)
-        edges = {c.upstream: self._accounts.edge(c) for c in app.upstreams}
+        edges = self._edges(app)
         parts = _shares(own.seconds, {k: e.seconds for k, e in edges.items()})
         found: list[tuple[AppKey, Mode, float]] = [(k, "seconds", p) for k, p in parts.items()]
         rest = 1.0 - sum(parts.values())

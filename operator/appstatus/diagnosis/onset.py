@@ -48,8 +48,8 @@ def change_point(values: F64) -> int | None:
     return int(known[at]) if gain[at - 1] > 0 else None
 
 
-def windows(times: F64, step: float, bad: F64) -> Windows:
-    """``bad``: (T,) bad events/s of the violator.
+def windows(times: F64, step: float, bad: F64, since: float | None = None) -> Windows:
+    """``bad``: (T,) bad events/s of the violator; ``since``: the onset, if it is known.
 
     Only the trouble that lasts until now counts: an earlier one in the same hour, over for some minutes, is neither the incident
     nor what is normal.
@@ -59,7 +59,7 @@ def windows(times: F64, step: float, bad: F64) -> Windows:
     begin = _last_calm(bad, middle, max(2, round(CALM / step)))
     at = change_point(bad[begin:])
     start = begin + at if at is not None else max(0, len(times) - max(1, round(FALLBACK / step)))
-    onset = float(times[start]) - step  # the sample at ``start`` tells of the step that ends there
+    onset = since if since is not None else float(times[start]) - step  # the sample at ``start`` tells of the step that ends there
     incident = (times > onset) & (times > times[-1] - INCIDENT)
     with np.errstate(invalid="ignore"):
         reference = (times <= onset - GUARD * step) & (times > onset - REFERENCE) & ~(bad > middle)

@@ -12,7 +12,8 @@ from appstatus.api.names import AppKey
 from appstatus.diagnosis.excess import Accounts, Excess
 from appstatus.diagnosis.flow import Source
 from appstatus.diagnosis.result import Evidence
-from appstatus.diagnosis.signals import THRESHOLD, Shift, Signals
+from appstatus.diagnosis.shift import THRESHOLD, Shift
+from appstatus.diagnosis.signals import Signals
 from appstatus.inspections.result import CheckResult
 from appstatus.model.world import Application, Connection
 

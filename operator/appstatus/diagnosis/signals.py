@@ -1,11 +1,6 @@
-"""What changed inside an application and around it: the signals that tell the classes apart.
-
-Score of a metric = (median during - median before) / max(IQR before, 15 % of the median before, a floor in its own unit). Over 3 it
-counts: on healthy data that happens for .1-.2 % of series (the floor makes it independent of units).
-"""
+"""What changed inside an application and around it: the signals that tell the classes apart."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +8,7 @@ from appstatus.api.names import AppKey
 from appstatus.diagnosis.excess import Accounts, Excess
 from appstatus.diagnosis.flow import Source
 from appstatus.diagnosis.result import Evidence
+from appstatus.diagnosis.shift import THRESHOLD, Shift, shift
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID
 from appstatus.model.facts import Change
@@ -45,10 +41,6 @@ SIGNALS: dict[str, str] = {
     "opaque": "its callers wait for it, and their requests to it cannot be read",
 }
 
-THRESHOLD = 3.0
-RELATIVE_FLOOR = 0.15
-LEAST_REFERENCE = 5
-LEAST_INCIDENT = 2
 # A change shows within this time after its last new instance became ready, and not before it began (seconds). What the new
 # instances answered well for longer than that is not the release's fault.
 CHANGE_SHOWS = 90.0
@@ -66,12 +58,6 @@ _CHECKS = {
     "InstanceRestarts": "restarts",
 }
 _FLOORS = {"throttled": 0.02, "cpu-delay": 0.05, "cpu-usage": 0.05, "node-cpu": 0.1, "rtt": 0.001, "retransmits": 0.5}
-
-
-class Shift(NamedTuple):
-    before: float
-    during: float
-    score: float
 
 
 class Signals:
@@ -112,16 +98,7 @@ class Signals:
         )  # fmt: skip
 
     def shift(self, values: F64 | None, floor: float) -> Shift | None:
-        """None where too little is known on either side."""
-        if values is None:
-            return None
-        before, during = values[self.windows.reference], values[self.windows.incident]
-        before, during = before[~np.isnan(before)], during[~np.isnan(during)]
-        if len(before) < LEAST_REFERENCE or len(during) < LEAST_INCIDENT:
-            return None
-        low, median, high = np.percentile(before, [25, 50, 75])
-        now = float(np.median(during))
-        return Shift(float(median), now, float((now - median) / max(high - low, RELATIVE_FLOOR * abs(median), floor)))
+        return shift(values, self.windows, floor)
 
     def _note(self, signal: str, subject: str, before: float | None, during: float | None, unit: str) -> None:
         self.found.setdefault(signal, Evidence(signal, subject, before, during, unit))

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""How often the diagnosis is right, on recorded incidents and made ones. What judges is the function that the operator calls.
+
+    benchmarks/diagnosis.py                                                  every set that is there, one table
+    benchmarks/diagnosis.py --set nezha --data FOLDER                        any folder of the same form
+    benchmarks/diagnosis.py --set petshop --misses --json FILE
+
+AC@k: share of incidents whose true place is among the first k causes. F1: of the class of the first cause, the mean over the kinds
+of faults. Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
+"""
+
+import sys
+
+# Beside this file lies one with the name of a module of the standard library.
+sys.path.append(sys.path.pop(0))
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from appstatus.diagnosis import diagnose
+from appstatus.diagnosis.result import Cause, Diagnosis
+from machine import describe
+from recorded import nezha, petshop
+from recorded.case import Case
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "rca"
+SETS: dict[str, Callable[[Path], Iterator[Case]]] = {"petshop": petshop.cases, "nezha": nezha.cases}
+
+
+@dataclass(frozen=True)
+class Judged:
+    case: Case
+    found: Diagnosis
+    milliseconds: float
+
+    @property
+    def rank(self) -> int | None:
+        """Place of the truth among the causes, from 1; None where it is not."""
+        return next((i for i, cause in enumerate(self.found.causes, 1) if _place(cause, self.case) == self.case.truth), None)
+
+    @property
+    def klass(self) -> str:
+        return self.found.causes[0].klass if self.found.causes else ""
+
+
+def _place(cause: Cause, case: Case) -> str:
+    return cause.instance if case.by_instance and cause.instance else cause.app.name
+
+
+def judge(case: Case) -> Judged:
+    began = time.process_time()
+    found = diagnose(case.world, case.checks, case.violator, case.statuses, case.world.now, since=case.since)
+    return Judged(case, found, 1000 * (time.process_time() - began))
+
+
+def accuracy(judged: list[Judged], k: int) -> float:
+    return sum(j.rank is not None and j.rank <= k for j in judged) / len(judged)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", choices=sorted(SETS), help="all without")
+    parser.add_argument("--data", type=Path, help="folder of the set (with --set), or of all sets")
+    parser.add_argument("--misses", action="store_true", help="list each miss with what was said instead")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    given = parser.parse_args()
+    print(describe())
+    figures = {}
+    for name in [given.set] if given.set else sorted(SETS):
+        folder = (given.data or DATA / name) if given.set else (given.data or DATA) / name
+        judged = [judge(case) for case in SETS[name](folder)]
+        if not judged:
+            print(f"{name}: nothing in {folder}", file=sys.stderr)
+            return 1
+        figures[name] = tell(name, judged, given.misses)
+    if given.json:
+        given.json.write_text(json.dumps({"machine": describe(), "sets": figures}, indent=1))
+    return 0
+
+
+def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, object]:
+    figures: dict[str, object] = {"all": _figures(judged)}
+    kinds = sorted({j.case.kind for j in judged})
+    if len(kinds) > 1:
+        figures |= {kind: _figures([j for j in judged if j.case.kind == kind]) for kind in kinds}
+    print(f"\n{name:28} cases  AC@1  AC@3  class   ms")
+    for kind, row in figures.items():
+        print(
+            f"  {kind:26} {row['cases']:5} {row['ac1']:5.2f} {row['ac3']:5.2f} "
+            f"{'    -' if row['class'] is None else format(row['class'], '5.2f')} {row['ms']:6.1f}"
+        )
+    for j in judged:
+        if misses and j.rank != 1:
+            causes = ", ".join(f"{_place(c, j.case)} {c.klass} {c.share:.2f}" for c in j.found.causes)
+            print(f"    {j.case.id}: is {j.case.truth}, said {causes or 'nothing'} {j.found.thin}")
+    return figures
+
+
+def _figures(judged: list[Judged]) -> dict[str, object]:
+    """class: share of the incidents of known class whose first cause is of it, right place or not."""
+    known = [j for j in judged if j.case.classes]
+    return {
+        "cases": len(judged),
+        "ac1": accuracy(judged, 1),
+        "ac3": accuracy(judged, 3),
+        "class": sum(j.klass in j.case.classes for j in known) / len(known) if known else None,
+        "ms": statistics.median(j.milliseconds for j in judged),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
