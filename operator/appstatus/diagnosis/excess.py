@@ -171,7 +171,8 @@ class Accounts:
         known = ~np.isnan(values)
         counts = np.array([known[part].sum() for part in self._parts])
         sums = np.array([np.nansum(values[part]) for part in self._parts])
-        return sums / np.maximum(counts, 1) * [len(part) for part in self._parts] * self.world.step
+        lengths = np.array([len(part) for part in self._parts])
+        return np.asarray(sums / np.maximum(counts, 1) * lengths * self.world.step)
 
     def _counts(self, part: list[F64], whole: list[F64]) -> tuple[F64, F64, float]:
         """((P,) part during, (P,) whole during, share before), events."""
