@@ -1,4 +1,4 @@
-"""What each part of the diagnosis earns: the same sets without it. It is taken away from outside; the product has no such switch."""
+"""What each part of the diagnosis earns: the same sets without it. Taken away from outside: the product has no such switch."""
 
 import importlib
 from collections.abc import Iterator
