@@ -1,6 +1,7 @@
 """The diagnosis of one violator: what hurts its users, where it starts, and why."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,17 @@ BAD = frozenset({"5xx", "failed"})
 NEEDED = ("http_in", "http_in_seconds", "http_out", "http_out_timed", "http_out_seconds", "tcp_failed_connects")
 
 
+class Examined(NamedTuple):
+    """parts: (T,) what is to be explained, in events/s; windows: when; accounts: excesses; flow: where they start; weights: of the
+    parts, together 1."""
+
+    parts: dict[Mode, F64]
+    windows: Windows
+    accounts: Accounts
+    flow: Flow
+    weights: dict[Mode, float]
+
+
 def diagnose(
     world: World,
     checks: Mapping[AppKey, Sequence[CheckResult]],
@@ -49,6 +61,20 @@ def diagnose(
     app = world.applications.get(violator)
     if app is None:
         return Diagnosis(violator, now, now, (), False, thin="the application is gone")
+    parts, found, accounts, flow, weights = examine(world, app, statuses, since)
+    causes = _causes(accounts, flow, app, checks)
+    thin = _thin(world, found, causes, parts)
+    if thin or len(causes) < MOST_CAUSES:
+        most: Mode = max(weights, key=lambda m: weights[m]) if weights else next(iter(parts))
+        others = suspects(accounts, app, most, checks)
+        strong = [other for other in others if _explained(other)]
+        causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
+    dominant = bool(causes) and causes[0].share >= DOMINANT and not thin
+    return Diagnosis(violator, found.onset, now, tuple(causes[:MOST_CAUSES]), dominant, _dismissed(world, found, causes), thin)
+
+
+def examine(world: World, app: Application, statuses: Sequence[SLOStatus], since: float | None = None) -> Examined:
+    """Where the excess of a violator is. ``statuses`` and ``since`` as in ``diagnose``."""
     violated = [s for s in statuses if s.violated] or list(statuses)
     indicators = {s.objective.indicator for s in violated} or {"availability", "latency"}
     statuses_bad = frozenset().union(*(s.objective.bad_statuses for s in violated)) or BAD
@@ -64,16 +90,8 @@ def diagnose(
     flow = Flow(accounts)
     weights = _weights(parts, found, world.step, accounts, app)
     for mode, weight in weights.items():
-        flow.follow(violator, mode, weight)
-    causes = _causes(accounts, flow, app, checks)
-    thin = _thin(world, found, causes, parts)
-    if thin or len(causes) < MOST_CAUSES:
-        most: Mode = max(weights, key=lambda m: weights[m]) if weights else next(iter(parts))
-        others = suspects(accounts, app, most, checks)
-        strong = [other for other in others if _explained(other)]
-        causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
-    dominant = bool(causes) and causes[0].share >= DOMINANT and not thin
-    return Diagnosis(violator, found.onset, now, tuple(causes[:MOST_CAUSES]), dominant, _dismissed(world, found, causes), thin)
+        flow.follow(app.key, mode, weight)
+    return Examined(parts, found, accounts, flow, weights)
 
 
 def failed(app: Application, bad: frozenset[str], times: int) -> F64:

@@ -71,7 +71,12 @@ def evidence(fact: Evidence) -> str:
     if fact.unit == "time":
         return f"{fact.subject} at {quantity(fact.during, 'time')}"
     values = "->".join(quantity(v, fact.unit) for v in (fact.before, fact.during) if v is not None)
-    return f"{fact.subject} {_NAMES.get(fact.signal, fact.signal)} {values}"
+    return f"{name(fact)} {values}"
+
+
+def name(fact: Evidence) -> str:
+    """What was measured: ``postgres-0 waiting for CPU``."""
+    return f"{fact.subject} {_NAMES.get(fact.signal, fact.signal)}"
 
 
 def _why(cause: Cause) -> str:
