@@ -84,7 +84,7 @@ class Explanation:
 
     symptoms  what the users feel, per objective
     links     the way of the pain; shown() names its applications
-    failing   failing checks of the application and of those on the way
+    failing   failing checks of the application and of those on the way, SLOs left out
     """
 
     findings: Findings
@@ -130,7 +130,7 @@ def explain(found: Findings) -> Explanation:
             Failing(_shown(app, found.app), check, _value(check), BY_ID[check.id].todo)
             for app in involved
             for check in found.checks.get(app, ())
-            if check.outcome == "fail" and (app == found.app or check.area != "slo")
+            if check.outcome == "fail" and check.area != "slo"  # SLOs are told apart
         ),
         slos=tuple(objectives.entry(status) for status in statuses),
         runbook=next((s.objective.runbook_url for s in telling if s.objective.runbook_url), ""),
@@ -155,7 +155,7 @@ def _symptom(world: World, status: SLOStatus, onset: float | None) -> Measured |
 
 def _mean(values: F64) -> float | None:
     known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+    return round(float(known.mean()), 2) if len(known) else None
 
 
 def _blamed(world: World, cause: Cause, bad: frozenset[str]) -> Blamed:

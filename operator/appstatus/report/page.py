@@ -88,8 +88,11 @@ def _evidence(x: Explanation, number: int, blamed: Blamed) -> str:
         return ""
     facts = sorted(blamed.facts, key=lambda fact: fact.values is None)
     charts = "".join(_measured(x, fact) for fact in facts)
-    head = f"Evidence {number}: {escape(blamed.title)}" if len(x.causes) > 1 else f"Evidence: {escape(blamed.title)}"
-    return f'<section class="card"><h2>{head}</h2><div class="charts">{charts}</div></section>'
+    known = x.findings.diagnosis
+    head, charts = f"Evidence for {number}. {escape(blamed.title)}", f'<div class="charts">{charts}</div>'
+    if number > 1 and known is not None and known.dominant:
+        return f'<details class="card"><summary>{head}</summary>{charts}</details>'
+    return f'<section class="card"><h2>{head}</h2>{charts}</section>'
 
 
 def _dismissed(x: Explanation) -> str:
@@ -129,7 +132,7 @@ def _failing(x: Explanation) -> str:
     if not rows:
         return ""
     names = ("Application", "Check", "Value", "Since", "What to know")
-    return f'<section class="card"><h2>Failing checks</h2><div class="scroll">{_table(names, rows)}</div></section>'
+    return f'<section class="card wide"><h2>Failing checks</h2>{_table(names, rows)}</section>'
 
 
 def _slos(x: Explanation) -> str:
@@ -138,7 +141,7 @@ def _slos(x: Explanation) -> str:
     fields = ("name", "indicator", "objective", "sli", "budget", "burn", "state")
     rows = [[escape(str(slo[field])) for field in fields] for slo in x.slos]
     names = ("SLO", "Indicator", "Objective", "SLI", "Budget", "Burn", "State")
-    return f'<section class="card"><h2>SLOs</h2><div class="scroll">{_table(names, rows)}</div></section>'
+    return f'<section class="card wide"><h2>SLOs</h2>{_table(names, rows)}</section>'
 
 
 def _foot(x: Explanation) -> str:
@@ -149,5 +152,8 @@ def _foot(x: Explanation) -> str:
 def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """``rows``: HTML, already escaped."""
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    body = ""
+    for row in rows:
+        cells = (f'<td data-name="{escape(name)}">{cell}</td>' for name, cell in zip(names, row, strict=True))
+        body += f"<tr>{''.join(cells)}</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

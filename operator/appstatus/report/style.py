@@ -9,7 +9,7 @@ STYLE = """
   --bad: #ff7583; --tint: #3a2027; --warn: #e2b04a; --good: #58c98b; --line: #79b3f5; --fill: #1f3652; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue",
-  "Liberation Sans", "DejaVu Sans", sans-serif; overflow-wrap: anywhere; }
+  "Liberation Sans", "DejaVu Sans", sans-serif; overflow-wrap: break-word; }
 main { max-width: 1180px; margin: 0 auto; padding: 20px 14px; display: grid; gap: 16px; grid-template-columns: minmax(0, 1fr); }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 16px 18px; min-width: 0; }
 h1 { font-size: 22px; line-height: 1.3; margin: 0 0 8px; }
@@ -50,8 +50,9 @@ a { color: var(--line); }
 .dashed { stroke-dasharray: 6 5; }
 .tag { fill: var(--card); stroke: var(--rule); }
 .node { fill: var(--bg); stroke: var(--dim); stroke-width: 1.2; }
+.node.minor { stroke: var(--bad); }
 .node.cause { fill: var(--tint); stroke: var(--bad); stroke-width: 2; }
-.graph text { text-anchor: middle; fill: var(--ink); font-size: 12px; }
+.graph text { text-anchor: middle; fill: var(--ink); font-size: 11.5px; }
 .graph .name { font-weight: 600; font-size: 13px; }
 .graph .fact { fill: var(--dim); }
 .graph .why { fill: var(--bad); }
@@ -60,14 +61,19 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th { text-align: left; font-weight: 600; color: var(--dim); font-size: 12px; }
 th, td { padding: 6px 12px 6px 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
-.scroll table { min-width: 560px; }
 .bar { width: 90px; height: 8px; border-radius: 4px; background: var(--rule); margin: 7px 0 2px; }
 .bar i { display: block; height: 8px; border-radius: 4px; background: var(--bad); }
 .timeline { list-style: none; margin: 0; padding: 0; font-size: 14px; }
 .timeline li { display: flex; gap: 14px; padding: 4px 0 4px 12px; border-left: 3px solid var(--rule); }
 .timeline li.begin { border-color: var(--bad); color: var(--bad); }
 .timeline li.aside { color: var(--dim); }
-.timeline time { font-variant-numeric: tabular-nums; }
+.timeline time { flex: none; font-variant-numeric: tabular-nums; }
+.timeline span { min-width: 0; }
+summary { cursor: pointer; font-weight: 600; }
+details[open] summary { margin-bottom: 12px; }
 footer { font-size: 12px; }
-@media (max-width: 560px) { main { padding: 10px 8px; } .card { padding: 12px; } .bar { width: 56px; } .lead { font-size: 16px; } }
+@media (max-width: 560px) { main { padding: 10px 8px; } .card { padding: 12px; } .bar { width: 56px; } .lead { font-size: 16px; }
+  .wide thead { display: none; } .wide tr, .wide td { display: block; } .wide td { border: 0; padding: 0 0 4px; }
+  .wide td::before { content: attr(data-name) ": "; color: var(--dim); } .wide td:empty { display: none; }
+  .wide tr { border-bottom: 1px solid var(--rule); padding: 8px 0; } .wide tr:last-child { border-bottom: 0; } }
 """

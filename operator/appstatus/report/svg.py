@@ -19,9 +19,8 @@ def chart(fact: Measured, times: F64, onset: float | None) -> str:
     """One series from 0 on; what is after the onset is shaded. Its labels are HTML: they keep their size on any screen."""
     assert fact.values is not None
     begin, span = float(times[0]), float(times[-1] - times[0]) or 1.0
-    known = fact.values[~np.isnan(fact.values)]
-    top = float(known.max()) if len(known) and known.max() > 0 else 1.0
-    xs, ys = WIDE * (times - begin) / span, HIGH - (HIGH - 6) * np.maximum(fact.values, 0.0) / top
+    top = float(np.nan_to_num(fact.values).max())
+    xs, ys = WIDE * (times - begin) / span, HIGH - (HIGH - 6) * np.maximum(fact.values, 0.0) / (top or 1.0)
     lines, areas = [], []
     for part in np.split(np.arange(len(ys)), np.flatnonzero(np.diff(np.isnan(ys))) + 1):
         if len(part) and not np.isnan(ys[part[0]]):
@@ -48,8 +47,8 @@ def chart(fact: Measured, times: F64, onset: float | None) -> str:
 
 
 # Of the graph, pixels.
-NODE_WIDE, NODE_HIGH, GAP_WIDE, GAP_HIGH, LANE = 214, 66, 18, 58, 30
-LETTERS = 30  # of a line that fits into a node
+NODE_WIDE, NODE_HIGH, GAP_WIDE, GAP_HIGH, LANE = 236, 66, 18, 58, 30
+LETTERS = 34  # of a line that fits into a node
 
 Slot = AppKey | tuple[int, int]  # an application, or (link, layer): where a link passes a layer
 
@@ -62,7 +61,9 @@ def graph(x: Explanation) -> str:
     wide, high = max(widths) + 4, len(layers) * (NODE_HIGH + GAP_HIGH) - GAP_HIGH + 4
     centre: dict[Slot, tuple[float, float]] = {}
     for depth, (layer, width) in enumerate(zip(layers, widths, strict=True)):
-        left = (wide - width) / 2
+        parents = [centre[way[i - 1]][0] for way in ways for i in range(1, len(way)) if way[i] in layer]
+        middle = sum(parents) / len(parents) if parents else wide / 2
+        left = min(max(2.0, middle - width / 2), wide - width - 2)
         for slot in layer:
             centre[slot] = left + _wide(slot) / 2, 2 + depth * (NODE_HIGH + GAP_HIGH) + NODE_HIGH / 2
             left += _wide(slot) + GAP_WIDE
@@ -88,7 +89,7 @@ def graph(x: Explanation) -> str:
     nodes = [_node(x, slot, *centre[slot]) for layer in layers for slot in layer if isinstance(slot, AppKey)]
     return (
         f'<svg class="graph" viewBox="0 0 {wide:.0f} {high}" width="{wide:.0f}" height="{high}" role="img" '
-        f'style="min-width:{0.8 * wide:.0f}px" aria-label="The way from the violator to the cause">'
+        f'style="min-width:{0.72 * wide:.0f}px" aria-label="The way from the violator to the cause">'
         f"{''.join((*edges, *labels, *nodes))}</svg>"
     )
 
@@ -145,13 +146,15 @@ def _node(x: Explanation, app: AppKey, cx: float, cy: float) -> str:
     causes = [(number, blamed) for number, blamed in enumerate(x.causes, 1) if blamed.cause.app == app]
     lines = [("name", x.shown(app))]
     if app == x.findings.app:
-        lines.append(("fact", x.symptoms[0].name + " " + x.symptoms[0].shift if x.symptoms else "violated"))
+        lines.append(("fact", f"{x.symptoms[0].shift.rpartition(' -> ')[2]} {x.symptoms[0].name}" if x.symptoms else "violated"))
     elif incoming is not None and told(incoming):
         lines.append(("fact", told(incoming)))
     if causes:
         number, blamed = causes[0]
         lines.append(("why", f"{number}. {blamed.title.partition(': ')[2]}"))
-    klass = "node cause" if causes else "node"
+    known = x.findings.diagnosis
+    main = known is not None and (not known.dominant or (causes[:1] and causes[0][0] == 1))
+    klass = ("node cause" if main else "node minor") if causes else "node"
     hint = escape("; ".join(line for _, line in lines))
     top = cy - 8.5 * (len(lines) - 1) + 4
     texts = "".join(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from appstatus.api.conditions import format_time
 from appstatus.api.names import AppKey
 from appstatus.diagnosis import wording
 from appstatus.diagnosis.propagation import Link
@@ -56,7 +57,7 @@ def _lines(x: Explanation, look: Look) -> Iterator[Line]:
         yield "", ""
         yield from _measured(x, x.symptoms, look, "  ")
         mark = "; the bar marks the onset" if x.onset is not None else ""
-        yield "", f"  (the hour until {wording.clock(found.world.now)} UTC{mark})"
+        yield "", f"  (the hour until {format_time(found.world.now)}{mark})"
     if x.links:
         yield from _head("From the users' side to the cause (each share is of the whole)")
         yield from _tree(x, look)
