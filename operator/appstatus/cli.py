@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         return commands.add_parser(
             name,
             help=brief,
-            description=f"{description}, {SOURCES}",
+            description=textwrap.fill(f"{description}, {SOURCES}", 79),
             epilog=EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

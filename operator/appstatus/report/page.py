@@ -10,14 +10,14 @@ from appstatus.inspections.table import BY_ID
 from appstatus.report import text
 from appstatus.report.explanation import Blamed, Explanation, Measured
 from appstatus.report.style import STYLE
-from appstatus.report.svg import chart, graph
+from appstatus.report.svg import chart, graph, shown
 
 # Should anything ever slip through the escaping, the browser still neither runs nor loads it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def render(x: Explanation) -> str:
-    """ASCII only, so that it survives every terminal and file on its way."""
+    """ASCII only, so that it survives every terminal and file on its way. Control characters in names are no part of HTML."""
     parts = [_head(x), _verdict(x)]
     if x.causes:
         parts.append(f'<div class="columns">{_way(x)}<section class="card">{_causes(x)}</section></div>')
@@ -27,7 +27,8 @@ def render(x: Explanation) -> str:
     parts += [_failing(x), _slos(x), _foot(x)]
     body = "\n".join(filter(None, parts))
     html = f'<!doctype html>\n<html lang="en">\n{body}\n</main>\n</body>\n</html>\n'
-    return html.encode("ascii", "xmlcharrefreplace").decode()
+    printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in html)
+    return printable.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _head(x: Explanation) -> str:
@@ -43,7 +44,7 @@ def _verdict(x: Explanation) -> str:
     if x.onset is not None:
         since = f' <span class="since">since {wording.clock(x.onset)} UTC ({text.ago(now - x.onset)})</span>'
     sentences = "".join(
-        f"<p{' class=' + chr(34) + 'lead' + chr(34) if number == 0 else ''}>{escape(sentence)}</p>"
+        f"<p{' class=' + chr(34) + 'lead' + chr(34) if number == 0 else ''}>{shown(sentence)}</p>"
         for number, sentence in enumerate(x.verdict)
     )
     todo = f'<p class="todo"><b>Do first</b> {escape(x.todo)}</p>' if x.todo else ""
@@ -61,7 +62,7 @@ def _measured(x: Explanation, fact: Measured) -> str:
     picture = chart(fact, x.findings.world.times, x.onset) if fact.values is not None else ""
     before, arrow, during = fact.shift.partition(" -> ")
     shift = f"{escape(before)} <span class='dim'>&rarr;</span> <b>{escape(during)}</b>" if arrow else f"<b>{escape(before)}</b>"
-    return f'<div class="fact"><p class="name">{escape(fact.name)} <span class="shift">{shift}</span></p>{picture}{meaning}</div>'
+    return f'<div class="fact"><p class="name">{shown(fact.name)} <span class="shift">{shift}</span></p>{picture}{meaning}</div>'
 
 
 def _way(x: Explanation) -> str:
@@ -79,7 +80,7 @@ def _causes(x: Explanation) -> str:
         first = f'<span class="dim">First: {escape(blamed.todo)}</span>'
         share = f"{100 * blamed.cause.share:.0f}%"
         bar = f'<div class="bar"><i style="width:{share}"></i></div>{share}'
-        rows.append((str(number), f"<b>{escape(blamed.title)}</b>{place}<br>{escape(blamed.share)}<br>{first}", bar))
+        rows.append((str(number), f"<b>{escape(blamed.title)}</b>{place}<br>{shown(blamed.share)}<br>{first}", bar))
     return f"<h2>{title}</h2>{_table(('', 'Where and what', 'Share of the pain'), rows)}"
 
 
@@ -98,7 +99,7 @@ def _evidence(x: Explanation, number: int, blamed: Blamed) -> str:
 def _dismissed(x: Explanation) -> str:
     if not x.dismissed:
         return ""
-    rows = [(escape(who), escape(why)) for who, _, why in (each.partition(": ") for each in x.dismissed)]
+    rows = [(escape(who), shown(why)) for who, _, why in (each.partition(": ") for each in x.dismissed)]
     table = _table(("Application", "Why it is not the cause"), rows)
     return f'<section class="card"><h2>Looked at and dismissed</h2>{table}</section>'
 
@@ -110,7 +111,7 @@ def _timeline(x: Explanation) -> str:
     for each in x.happenings:
         where = x.shown(each.where) if isinstance(each.where, AppKey) else f"node {each.where}"
         aside = "" if each.on_path else ' <span class="dim">(not on the way)</span>'
-        entries.append((each.at, "" if each.on_path else "aside", f"<b>{escape(where)}</b> {escape(each.what)}{aside}"))
+        entries.append((each.at, "" if each.on_path else "aside", f"<b>{escape(where)}</b> {shown(each.what)}{aside}"))
     if x.onset is not None:
         entries.append((x.onset, "begin", f"<b>onset</b> {escape(x.findings.app.name)} begins to hurt its users"))
     rows = "".join(
@@ -126,7 +127,7 @@ def _failing(x: Explanation) -> str:
         check = each.check
         since = wording.clock(check.since) if check.since is not None else ""
         where = f'<br><span class="dim">{escape(text.names(check.instances, 3))}</span>' if check.instances else ""
-        told = f'{escape(check.evidence)}<br><span class="dim">{escape(each.todo)}</span>'
+        told = f'{shown(check.evidence)}<br><span class="dim">{escape(each.todo)}</span>'
         name = f'{escape(BY_ID[check.id].title)}<br><span class="dim">{escape(check.id)}</span>'
         rows.append((f"{escape(each.app)}{where}", name, escape(each.value), since, told))
     if not rows:

@@ -15,6 +15,11 @@ from appstatus.report.explanation import Explanation, Measured, told
 WIDE, HIGH = 600, 100  # of a chart's own coordinates; it is stretched to its place
 
 
+def shown(line: str) -> str:
+    """Escaped, with arrows that do not break in the middle."""
+    return escape(line).replace("-&gt;", "→")
+
+
 def chart(fact: Measured, times: F64, onset: float | None) -> str:
     """One series from 0 on; what is after the onset is shaded. Its labels are HTML: they keep their size on any screen."""
     assert fact.values is not None
@@ -158,7 +163,7 @@ def _node(x: Explanation, app: AppKey, cx: float, cy: float) -> str:
     hint = escape("; ".join(line for _, line in lines))
     top = cy - 8.5 * (len(lines) - 1) + 4
     texts = "".join(
-        f'<text class="{style}" x="{cx:.0f}" y="{top + 17 * i:.0f}">{escape(_cut(line))}</text>'
+        f'<text class="{style}" x="{cx:.0f}" y="{top + 17 * i:.0f}">{shown(_cut(line))}</text>'
         for i, (style, line) in enumerate(lines)
     )
     box = f'x="{cx - NODE_WIDE / 2:.0f}" y="{cy - NODE_HIGH / 2:.0f}" width="{NODE_WIDE}" height="{NODE_HIGH}" rx="9"'

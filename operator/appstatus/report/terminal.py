@@ -14,7 +14,7 @@ from appstatus.model.series import F64
 from appstatus.report import text
 from appstatus.report.explanation import Blamed, Explanation, Measured, told
 
-CELLS = 40  # of a sparkline
+CELLS = 32  # of a sparkline
 _BLOCKS, _LETTERS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 _PAINT = {"bold": "\x1b[1m", "bad": "\x1b[1;31m", "good": "\x1b[1;32m", "head": "\x1b[1;36m"}
 _HEALTH = {"Violated": "bad", "Warning": "bold", "Unknown": "bold", "Healthy": "good"}

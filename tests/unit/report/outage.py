@@ -11,16 +11,15 @@ from appstatus.report.explanation import Explanation, Findings, explain
 from appstatus.slo.status import SLOStatus
 from callgraph import Service, simulate
 from cases import met, objective, status
-from worlds import ONSET, container, instance, key, last, series
+from worlds import ONSET, container, instance, key, series
 
 FRONT, CHECKOUT, POSTGRES = key("front"), key("checkout"), key("postgres")
 
 
 def shop(slow: float | None = 0.31, **changed: Service) -> World:
-    limited = container(
-        cpu_usage=series(0.3, 0.5), cpu_throttled=series(0.002, 0.62, noise=0.1), cpu_delay=series(0.01, 0.7), restarts=last(12, 0.0)
-    )
-    limited.restarts[-15] = 1.0
+    throttled, restarts = series(0.002, 0.62, noise=0.1), series(0.0)
+    restarts[-15] = 1.0
+    limited = container(cpu_usage=series(0.3, 0.5), cpu_throttled=throttled, cpu_delay=series(0.01, 0.7), restarts=restarts)
     pod = instance("postgres-0", "node-3", containers=[limited])
     services = {
         "front": Service(calls={"checkout": 1}),
