@@ -1,4 +1,4 @@
-"""``appstatus audit`` and ``explain`` on a real Prometheus with two hours of the past: the judgement without installing anything."""
+"""``appstatus audit`` and ``explain`` on a real Prometheus with two hours of the past: judging without installing anything."""
 
 import json
 import os
