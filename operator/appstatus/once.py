@@ -34,15 +34,15 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prometheus", required=True, metavar="URL", help="address without /api/v1, such as http://localhost:9090")
     parser.add_argument("--kubeconfig", metavar="FILE", help="ask this cluster too (default: no cluster)")
     parser.add_argument(
-        "--at", metavar="TIME", type=_moment, help="judge as of then: 2026-11-21T10:00:00Z or unix seconds (default: now)"
+        "--at", metavar="TIME", type=moment, help="judge as of then: 2026-11-21T10:00:00Z or unix seconds (default: now)"
     )
     parser.add_argument(
-        "--step", metavar="TIME", type=_duration, default=15.0, help="scrape interval of the node agents (default 15s)"
+        "--step", metavar="TIME", type=duration, default=15.0, help="scrape interval of the node agents (default 15s)"
     )
     parser.add_argument(
         "--history",
         metavar="TIME",
-        type=_duration,
+        type=duration,
         default=3 * 86400.0,
         help="how much of the SLOs' past to read, at most their window; slow tiers and budgets need it (default 3d)",
     )
@@ -52,7 +52,8 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--insecure", action="store_true", help="accept any TLS certificate of Prometheus")
 
 
-def _moment(text: str) -> float:
+def moment(text: str) -> float:
+    """Unix seconds."""
     try:
         return float(text)
     except ValueError:
@@ -64,7 +65,7 @@ def _moment(text: str) -> float:
     return found.timestamp()
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:

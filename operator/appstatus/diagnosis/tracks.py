@@ -13,7 +13,7 @@ from appstatus.diagnosis.diagnose import BAD, failed
 from appstatus.diagnosis.result import Cause, Evidence
 from appstatus.diagnosis.signals import requests
 from appstatus.model.series import F64
-from appstatus.model.world import UNANSWERED, Application, Connection, Container, Traffic, World, add
+from appstatus.model.world import UNANSWERED, Application, Connection, Container, World, add
 from appstatus.slo.sli import events
 from appstatus.slo.status import SLOStatus
 
@@ -58,7 +58,8 @@ def _apps(place: _Place) -> Iterator[Application]:
 
 
 def _connection(place: _Place) -> Connection | None:
-    found = (c for app in _apps(place) for c in app.downstreams if f"{c.client.name}->{c.upstream.name}" == place.subject)
+    near = (c for app in _apps(place) for c in (*app.downstreams, *app.upstreams))
+    found = (c for c in near if f"{c.client.name}->{c.upstream.name}" == place.subject)
     return min(found, key=lambda c: c.client not in place.keys, default=None)
 
 
@@ -77,20 +78,16 @@ def _highest(found: Iterable[F64 | None]) -> F64 | None:
     return np.asarray(np.fmax.reduce(rows)) if rows else None
 
 
-def _mean(traffic: Traffic) -> F64 | None:
-    return _ratio(traffic.seconds, traffic.timed) if traffic.seconds is not None and traffic.timed is not None else None
-
-
 def _waited(place: _Place, connection: Connection) -> F64 | None:
     """Mean latency as the client sees it, connecting included."""
-    answered = _mean(connection.traffic)
+    answered = connection.traffic.mean()
     if answered is None:
         return None
     return answered + np.nan_to_num(_ratio(connection.connect_time, connection.connects))
 
 
 def _gap(place: _Place, connection: Connection) -> F64 | None:
-    waited, served = _waited(place, connection), _mean(place.world.applications[connection.upstream].served)
+    waited, served = _waited(place, connection), place.world.applications[connection.upstream].served.mean()
     return np.maximum(waited - served, 0.0) if waited is not None and served is not None else None
 
 
@@ -109,7 +106,7 @@ def _failing(place: _Place, app: Application) -> F64:
 
 def _slow(place: _Place, app: Application) -> F64 | None:
     if app.served.seconds is not None:
-        return _mean(app.served)
+        return app.served.mean()
     times, seen = len(place.world.times), [c.traffic for c in app.downstreams]
     spent, number = [t.seconds for t in seen if t.seconds is not None], [t.timed for t in seen if t.timed is not None]
     return _ratio(add(spent, times), add(number, times))
@@ -152,6 +149,7 @@ _EDGES: dict[str, Callable[[_Place, Connection], F64 | None]] = {
     "retransmits": lambda _, connection: connection.retransmits,
     "pool-held": lambda _, connection: connection.active,
     "opaque": lambda _, connection: connection.active,
+    "calls-gone": lambda place, connection: connection.traffic.total(len(place.world.times)),
 }
 _APPLICATIONS: dict[str, Callable[[_Place, Application], F64 | None]] = {
     "latency": _slow,

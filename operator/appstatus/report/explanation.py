@@ -164,7 +164,8 @@ def _blamed(world: World, cause: Cause, bad: frozenset[str]) -> Blamed:
         Measured(_name(fact), _shift(fact), SIGNALS.get(fact.signal, ""), track(world, cause, fact, bad), fact.unit)
         for fact in cause.evidence
     )
-    return Blamed(cause, wording.title(cause), wording.share(cause), place, wording.todo(cause), facts)
+    share = wording.share(cause) if cause.share else "suspected by its evidence; its share is not known"
+    return Blamed(cause, wording.title(cause), share, place, wording.todo(cause), facts)
 
 
 def _name(fact: Evidence) -> str:
@@ -195,7 +196,13 @@ _WITHOUT_FACT = {
     "unread": "requests to it cannot be read",
     "sends": "sends the requests",
     "beside": "on the same node",
+    "unknown": "whether it is called is not known",
 }
+
+
+def percent(share: float) -> str:
+    """``81%``; ``?`` for what is only suspected."""
+    return f"{100 * share:.0f}%" if share else "?"
 
 
 def told(link: Link) -> str:

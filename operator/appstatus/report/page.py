@@ -8,7 +8,7 @@ from appstatus.api.names import AppKey
 from appstatus.diagnosis import wording
 from appstatus.inspections.table import BY_ID
 from appstatus.report import text
-from appstatus.report.explanation import Blamed, Explanation, Measured
+from appstatus.report.explanation import Blamed, Explanation, Measured, percent
 from appstatus.report.style import STYLE
 from appstatus.report.svg import chart, graph, shown
 
@@ -78,8 +78,8 @@ def _causes(x: Explanation) -> str:
     for number, blamed in enumerate(x.causes, 1):
         place = f'<br><span class="dim">{escape(blamed.place)}</span>' if blamed.place else ""
         first = f'<span class="dim">First: {escape(blamed.todo)}</span>'
-        share = f"{100 * blamed.cause.share:.0f}%"
-        bar = f'<div class="bar"><i style="width:{share}"></i></div>{share}'
+        width = f"{100 * blamed.cause.share:.0f}%"
+        bar = f'<div class="bar"><i style="width:{width}"></i></div>{percent(blamed.cause.share)}'
         rows.append((str(number), f"<b>{escape(blamed.title)}</b>{place}<br>{shown(blamed.share)}<br>{first}", bar))
     return f"<h2>{title}</h2>{_table(('', 'Where and what', 'Share of the pain'), rows)}"
 
@@ -127,7 +127,8 @@ def _failing(x: Explanation) -> str:
         check = each.check
         since = wording.clock(check.since) if check.since is not None else ""
         where = f'<br><span class="dim">{escape(text.names(check.instances, 3))}</span>' if check.instances else ""
-        told = f'{shown(check.evidence)}<br><span class="dim">{escape(each.todo)}</span>'
+        evidence = f"{shown(check.evidence)}<br>" if check.evidence else ""
+        told = f'{evidence}<span class="dim">{escape(each.todo)}</span>'
         name = f'{escape(BY_ID[check.id].title)}<br><span class="dim">{escape(check.id)}</span>'
         rows.append((f"{escape(each.app)}{where}", name, escape(each.value), since, told))
     if not rows:

@@ -10,7 +10,7 @@ from appstatus.api.names import AppKey
 from appstatus.diagnosis import wording
 from appstatus.diagnosis.propagation import Link
 from appstatus.model.series import F64
-from appstatus.report.explanation import Explanation, Measured, told
+from appstatus.report.explanation import Explanation, Measured, percent, told
 
 WIDE, HIGH = 600, 100  # of a chart's own coordinates; it is stretched to its place
 
@@ -85,11 +85,11 @@ def graph(x: Explanation) -> str:
             if not isinstance(below, AppKey):
                 path += f" L{x2:.0f} {y2 + NODE_HIGH:.0f}"
         kind = "" if link.how == "calls" else " dashed"
-        hint = escape(f"{x.shown(link.start)} -> {x.shown(link.end)}: {100 * link.share:.0f}% {told(link)}")
+        hint = escape(f"{x.shown(link.start)} -> {x.shown(link.end)}: {percent(link.share)} {told(link)}")
         edges.append(f'<path class="edge{kind}" stroke-width="{1.5 + 5 * link.share:.1f}" d="{path}"><title>{hint}</title></path>')
         labels.append(
             f'<rect class="tag" x="{lx - 21:.0f}" y="{ly - 10:.0f}" width="42" height="20" rx="10"/>'
-            f'<text class="share" x="{lx:.0f}" y="{ly + 4:.0f}">{100 * link.share:.0f}%</text>'
+            f'<text class="share" x="{lx:.0f}" y="{ly + 4:.0f}">{percent(link.share)}</text>'
         )
     nodes = [_node(x, slot, *centre[slot]) for layer in layers for slot in layer if isinstance(slot, AppKey)]
     return (

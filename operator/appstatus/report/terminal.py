@@ -12,7 +12,7 @@ from appstatus.diagnosis import wording
 from appstatus.diagnosis.propagation import Link
 from appstatus.model.series import F64
 from appstatus.report import text
-from appstatus.report.explanation import Blamed, Explanation, Measured, told
+from appstatus.report.explanation import Blamed, Explanation, Measured, percent, told
 
 CELLS = 32  # of a sparkline
 _BLOCKS, _LETTERS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
@@ -143,7 +143,7 @@ def _tree(x: Explanation, look: Look) -> Iterator[Line]:
         marks.setdefault(blamed.cause.app, []).append(f"<- cause {number}")
 
     def visit(app: AppKey, link: Link | None, depth: int, seen: tuple[AppKey, ...]) -> None:
-        indent = "   " * (depth - 1) + lead + f"{100 * link.share:.0f}%  " if link is not None else ""
+        indent = "   " * (depth - 1) + lead + f"{percent(link.share)}  " if link is not None else ""
         rows.append((f"  {indent}{x.shown(app)}", told(link) if link is not None else "", " ".join(marks.get(app, []))))
         for each in x.links:
             if each.start == app and each.end not in seen:

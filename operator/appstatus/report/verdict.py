@@ -34,7 +34,10 @@ def _violation(called: str, violated: Sequence[SLOStatus], known: Diagnosis | No
     if known is not None and known.causes and known.thin:
         sentences.append("The evidence is thin; what there is speaks for the causes below, the best first.")
     elif known is not None and known.causes and not known.dominant:
-        sentences.append(f"No cause explains {100 * DOMINANT:.0f}% or more of it; those found are below, the best first.")
+        why = f"No cause explains {100 * DOMINANT:.0f}% or more of it"
+        if max(cause.share for cause in known.causes) >= DOMINANT:
+            why = "Where the largest share lies nothing explains it"
+        sentences.append(f"{why}; those found are below, the best first.")
     return sentences
 
 

@@ -151,3 +151,20 @@ def test_of_many_changes_those_on_the_way_stay() -> None:
     found = timeline(made, {CART, AppKey("", EXTERNAL, "api.example.com:443")}, ONSET)
     assert len(found) == MOST
     assert found[0].where == CART
+
+
+def test_where_nobodys_calls_are_known_the_way_says_so() -> None:
+    front = application(FRONT, served=traffic({"2xx": series(20.0)}, series(0.01, 0.4)))
+    busy = instance("cart-0", containers=[container(cpu_usage=series(0.1, 0.9))])
+    assert links(world([front, application(CART, [busy])])) == {("front", "cart"): (0.0, "unknown")}
+
+
+def test_calls_that_are_not_made_any_more_have_a_series() -> None:
+    front = application(FRONT, served=traffic({"2xx": series(20.0, 0.0), "5xx": series(0.0, 20.0)}, 0.01))
+    cart = application(CART, served=traffic({"2xx": series(20.0, 0.0)}, 0.01))
+    made = world([front, cart], [connection(FRONT, CART, traffic({"2xx": series(20.0, 0.0)}))])
+    cause = causes(made)[0]
+    gone = next(fact for fact in cause.evidence if fact.signal == "calls-gone")
+    values = track(made, cause, gone)
+    assert values is not None
+    assert (values[0], values[-1]) == (20.0, 0.0)

@@ -18,7 +18,7 @@ from appstatus.report.terminal import Look, sparkline
 from callgraph import Service, simulate
 from cases import met, objective, status
 from outage import CHECKOUT, FRONT, POSTGRES, explained, shop, violated
-from worlds import NOW, ONSET, container, instance, key, series
+from worlds import NOW, ONSET, application, container, instance, key, series, traffic, world
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\"'&"
 
@@ -95,6 +95,25 @@ def test_thin_evidence_says_why():
     made.missing["http_out"] = "timed out"
     shown = " ".join(text(explained(made)).split())
     assert "no dominant cause (query http_out failed)" in shown and "The evidence is thin" in shown
+
+
+def test_who_is_only_suspected_has_no_share():
+    front = application(FRONT, served=traffic({"2xx": series(20.0)}, series(0.01, 0.4)))
+    busy = application(key("ledger"), [instance("ledger-0", containers=[container(cpu_usage=series(0.1, 0.9))])])
+    x = explained(world([front, busy]))
+    shown = " ".join(text(x).split())
+    assert "no dominant cause (nobody's calls are known); best: ledger needs more CPU than before" in shown
+    assert "?  ledger.deployment whether it is called is not known <- cause 1".replace("  ", " ") in shown
+    assert "suspected by its evidence; its share is not known" in shown
+    assert ">?</text>" in page.render(x)
+
+
+def test_a_share_that_nothing_explains_is_not_called_small():
+    made = shop()
+    found = explained(made).findings
+    causes = tuple(replace(each, klass="unknown") for each in found.diagnosis.causes)
+    x = explain(replace(found, diagnosis=replace(found.diagnosis, causes=causes, dominant=False)))
+    assert "Where the largest share lies nothing explains it" in " ".join(text(x).split())
 
 
 def test_met_slos_have_no_cause_but_failing_checks():
