@@ -25,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     cycle = judged(arguments)
     app = choose({key: policy.called for key, policy in cycle.policy.apps.items()}, arguments.name, arguments.namespace)
     told = explain(_findings(cycle, app))
-    sys.stdout.write(_output(told, arguments.output))
+    sys.stdout.buffer.write(_output(told, arguments.output))
+    sys.stdout.flush()
     return {"Violated": VIOLATED, "Unknown": UNKNOWN}.get(told.findings.health, OK)
 
 
@@ -72,13 +73,13 @@ def _findings(cycle: Cycle, app: AppKey) -> Findings:
     )
 
 
-def _output(told: Explanation, form: str) -> str:
+def _output(told: Explanation, form: str) -> bytes:
     if form == "json":
-        return orjson.dumps(document(told), option=orjson.OPT_INDENT_2).decode() + "\n"
+        return orjson.dumps(document(told), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if form == "html":
-        return page.render(told)
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    if not unicode and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # names may hold anything
+        return page.render(told).encode()
+    encoding = sys.stdout.encoding or "ascii"
+    unicode = encoding.lower().replace("-", "") == "utf8"
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return terminal.render(told, terminal.Look(shutil.get_terminal_size((100, 24)).columns, unicode, colour))
+    text = terminal.render(told, terminal.Look(shutil.get_terminal_size((100, 24)).columns, unicode, colour))
+    return text.encode(encoding, "replace")  # names may hold what this terminal cannot show

@@ -28,7 +28,7 @@ a { color: var(--line); }
 .columns > .card { flex: 1 1 380px; }
 .columns > .way { flex: 0 1 auto; max-width: 100%; }
 .scroll { overflow-x: auto; }
-.charts { display: grid; gap: 18px 24px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }
+.charts { display: grid; gap: 18px 24px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
 .charts.big { grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); margin-top: 14px; }
 .charts.big svg { height: 110px; }
 .fact p { margin: 0; font-size: 13px; }
@@ -73,6 +73,7 @@ summary { cursor: pointer; font-weight: 600; }
 details[open] summary { margin-bottom: 12px; }
 footer { font-size: 12px; }
 @media (max-width: 560px) { main { padding: 10px 8px; } .card { padding: 12px; } .bar { width: 56px; } .lead { font-size: 16px; }
+  .columns > .way { flex: 1 1 100%; }
   .wide thead { display: none; } .wide tr, .wide td { display: block; } .wide td { border: 0; padding: 0 0 4px; }
   .wide td::before { content: attr(data-name) ": "; color: var(--dim); } .wide td:empty { display: none; }
   .wide tr { border-bottom: 1px solid var(--rule); padding: 8px 0; } .wide tr:last-child { border-bottom: 0; } }

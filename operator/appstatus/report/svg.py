@@ -53,7 +53,8 @@ def chart(fact: Measured, times: F64, onset: float | None) -> str:
 
 # Of the graph, pixels.
 NODE_WIDE, NODE_HIGH, GAP_WIDE, GAP_HIGH, LANE = 236, 66, 18, 58, 30
-LETTERS = 34  # of a line that fits into a node
+# Letters of a line that fit into a node, in the widest of common fonts.
+LETTERS = {"name": 25, "fact": 34, "why": 34}
 
 Slot = AppKey | tuple[int, int]  # an application, or (link, layer): where a link passes a layer
 
@@ -163,12 +164,12 @@ def _node(x: Explanation, app: AppKey, cx: float, cy: float) -> str:
     hint = escape("; ".join(line for _, line in lines))
     top = cy - 8.5 * (len(lines) - 1) + 4
     texts = "".join(
-        f'<text class="{style}" x="{cx:.0f}" y="{top + 17 * i:.0f}">{shown(_cut(line))}</text>'
+        f'<text class="{style}" x="{cx:.0f}" y="{top + 17 * i:.0f}">{shown(_cut(line, LETTERS[style]))}</text>'
         for i, (style, line) in enumerate(lines)
     )
     box = f'x="{cx - NODE_WIDE / 2:.0f}" y="{cy - NODE_HIGH / 2:.0f}" width="{NODE_WIDE}" height="{NODE_HIGH}" rx="9"'
     return f'<g><title>{hint}</title><rect class="{klass}" {box}/>{texts}</g>'
 
 
-def _cut(line: str) -> str:
-    return line if len(line) <= LETTERS else line[: LETTERS - 1] + "…"
+def _cut(line: str, letters: int) -> str:
+    return line if len(line) <= letters else line[: letters - 1] + "…"

@@ -104,6 +104,10 @@ def _measured(x: Explanation, facts: Sequence[Measured], look: Look, indent: str
     """Name, values and picture in columns; what it means where there is room."""
     pictures = ["" if fact.values is None else sparkline(fact.values, _mark(x), look.unicode) for fact in facts]
     rows = [(fact.name, fact.shift, picture) for fact, picture in zip(facts, pictures, strict=True)]
+    if max(len(fact.name) for fact in facts) > max(look.width, 80) - CELLS - 28:  # long names have lines of their own
+        for name, *rest in rows:
+            yield from (("", indent + name), ("", f"{indent}  {'  '.join(rest)}"))
+        return
     for line, fact in zip(_table(rows), facts, strict=True):
         with_meaning = f"{indent}{line}  {fact.meaning}" if fact.meaning else indent + line
         fits = len(with_meaning) <= max(look.width, 80)

@@ -166,6 +166,15 @@ def test_sparklines(values, mark, shown):
     assert sparkline(values, mark, True) == shown
 
 
+def test_long_names_have_lines_of_their_own_and_the_page_cuts_them_in_the_graph():
+    name = "recommendation-service-with-a-name-that-goes-on-and-on-and-on"
+    x = explained(simulate({"front": Service(calls={name: 1}), name: Service(slow=0.3)}, "front"))
+    lines = text(x, width=100).splitlines()
+    at = lines.index(f"     front->{name} latency")
+    assert lines[at + 1].startswith("       10.5ms -> 30")
+    assert f">{name[:24]}…</text>" in graph(x)
+
+
 def test_an_application_in_another_namespace_is_named_with_it():
     x = explained()
     away = AppKey("billing", "Deployment", "ledger")
