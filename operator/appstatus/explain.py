@@ -12,8 +12,8 @@ import orjson
 from appstatus.api.names import AppKey
 from appstatus.documents import Cycle, missing
 from appstatus.once import OK, UNKNOWN, VIOLATED, Fault, judged
-from appstatus.report import page, terminal
-from appstatus.report.explanation import Explanation, Findings, document, explain
+from appstatus.report import data, page, terminal
+from appstatus.report.explanation import Explanation, Findings, explain
 
 # kubectl's short names.
 _SHORT = {"deployment": "deploy", "statefulset": "sts", "daemonset": "ds", "cronjob": "cj", "pod": "po"}
@@ -75,7 +75,7 @@ def _findings(cycle: Cycle, app: AppKey) -> Findings:
 
 def _output(told: Explanation, form: str) -> bytes:
     if form == "json":
-        return orjson.dumps(document(told), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(data.document(told), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if form == "html":
         return page.render(told).encode()
     encoding = sys.stdout.encoding or "ascii"

@@ -1,4 +1,4 @@
-"""Everything that can be told of one application, in its order and in words; ``terminal`` and ``page`` only lay it out."""
+"""Everything that can be told of one application, in order and in words; ``terminal``, ``page`` and ``data`` only lay it out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from appstatus.api.conditions import format_time
 from appstatus.api.names import AppKey
 from appstatus.api.values import format_duration, format_objective
 from appstatus.diagnosis import wording
@@ -20,15 +19,11 @@ from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID
 from appstatus.model.series import F64
 from appstatus.model.world import World
-from appstatus.report import checks as inspected
-from appstatus.report import incident as incidents
 from appstatus.report import objectives
 from appstatus.report.verdict import verdict
 from appstatus.slo.status import SLOStatus
 
 Document = dict[str, Any]
-
-SCHEMA = "appstatus.dev/explanation/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +67,7 @@ class Blamed(NamedTuple):
 
 
 class Failing(NamedTuple):
-    app: str
+    app: AppKey
     check: CheckResult
     value: str
     todo: str
@@ -84,6 +79,7 @@ class Explanation:
 
     symptoms  what the users feel, per objective
     links     the way of the pain; shown() names its applications
+    note      what is to be said of the happenings, or of that there are none; may be empty
     failing   failing checks of the application and of those on the way, SLOs left out
     """
 
@@ -97,6 +93,7 @@ class Explanation:
     links: tuple[Link, ...]
     dismissed: tuple[str, ...]
     happenings: tuple[Happening, ...]
+    note: str
     failing: tuple[Failing, ...]
     slos: tuple[Document, ...]
     runbook: str
@@ -115,6 +112,7 @@ def explain(found: Findings) -> Explanation:
     onset = known.onset if known is not None else None
     bad = frozenset().union(*(s.objective.bad_statuses for s in statuses if s.violated)) or BAD
     telling = [s for s in statuses if s.violated] or statuses
+    happenings = timeline(world, involved, onset if onset is not None else world.now)
     return Explanation(
         findings=found,
         title=_shown(found.app, AppKey("", "", "")),
@@ -125,9 +123,10 @@ def explain(found: Findings) -> Explanation:
         causes=tuple(_blamed(world, cause, bad) for cause in causes),
         links=links,
         dismissed=known.dismissed if known is not None else (),
-        happenings=timeline(world, involved, onset if onset is not None else world.now),
+        happenings=happenings,
+        note=_note(world, onset, happenings),
         failing=tuple(
-            Failing(_shown(app, found.app), check, _value(check), BY_ID[check.id].todo)
+            Failing(app, check, _value(check), BY_ID[check.id].todo)
             for app in involved
             for check in found.checks.get(app, ())
             if check.outcome == "fail" and check.area != "slo"  # SLOs are told apart
@@ -151,6 +150,14 @@ def _symptom(world: World, status: SLOStatus, onset: float | None) -> Measured |
         shift = _shift(Evidence("", "", _mean(before), _mean(during), "%"))
     meaning = f"SLO {objective.id}: objective {format_objective(objective.ratio)}"
     return Measured(name, shift, meaning, values, "%")
+
+
+def _note(world: World, onset: float | None, happenings: Sequence[Happening]) -> str:
+    if onset is None:
+        return ""
+    if all(app.ref is None for app in world.applications.values()):
+        return "Changes are not known: no cluster was asked."
+    return "" if happenings else "No change, restart or lost instance near the onset."
 
 
 def _mean(values: F64) -> float | None:
@@ -210,28 +217,3 @@ def told(link: Link) -> str:
     if link.fact is not None:
         return f"{link.fact.signal} {_shift(link.fact)}"
     return _WITHOUT_FACT[link.how]
-
-
-def document(x: Explanation) -> Document:
-    """Machine-readable; ``slos``, ``inspections`` and ``diagnosis`` are as in the annotation of an Event."""
-    found = x.findings
-    made: Document = {
-        "schema": SCHEMA,
-        "project": found.project,
-        "application": str(found.app),
-        "displayName": found.called or found.app.name,
-        "at": format_time(found.world.now),
-        "health": found.health,
-        "verdict": " ".join(x.verdict),
-        "slos": list(x.slos),
-        "inspections": inspected.results(found.checks.get(found.app, ())),
-    }
-    if found.diagnosis is not None:
-        made["diagnosis"] = incidents.diagnosis(found.diagnosis)
-        made["todo"] = x.todo
-        made["propagation"] = [
-            {"from": str(link.start), "to": str(link.end), "share": round(link.share, 2), "how": link.how} for link in x.links
-        ]
-    made["timeline"] = [{"at": format_time(each.at), "where": str(each.where), "what": each.what} for each in x.happenings]
-    made["failing"] = [{"application": each.app, **inspected.entry(each.check, {})} for each in x.failing]
-    return made

@@ -105,7 +105,7 @@ def _dismissed(x: Explanation) -> str:
 
 
 def _timeline(x: Explanation) -> str:
-    if not x.happenings:
+    if not x.happenings and not x.note:
         return ""
     entries = []
     for each in x.happenings:
@@ -118,7 +118,8 @@ def _timeline(x: Explanation) -> str:
         f'<li class="{style}"><time datetime="{format_time(at)}">{wording.clock(at)}</time><span>{what}</span></li>'
         for at, style, what in sorted(entries, key=lambda entry: entry[0])
     )
-    return f'<section class="card"><h2>Timeline (UTC)</h2><ol class="timeline">{rows}</ol></section>'
+    note = f'<p class="note dim">{x.note}</p>' if x.note else ""
+    return f'<section class="card"><h2>Timeline (UTC)</h2><ol class="timeline">{rows}</ol>{note}</section>'
 
 
 def _failing(x: Explanation) -> str:
@@ -130,7 +131,7 @@ def _failing(x: Explanation) -> str:
         evidence = f"{shown(check.evidence)}<br>" if check.evidence else ""
         told = f'{evidence}<span class="dim">{escape(each.todo)}</span>'
         name = f'{escape(BY_ID[check.id].title)}<br><span class="dim">{escape(check.id)}</span>'
-        rows.append((f"{escape(each.app)}{where}", name, escape(each.value), since, told))
+        rows.append((f"{escape(x.shown(each.app))}{where}", name, escape(each.value), since, told))
     if not rows:
         return ""
     names = ("Application", "Check", "Value", "Since", "What to know")

@@ -71,6 +71,7 @@ tr:last-child td { border-bottom: 0; }
 .timeline span { min-width: 0; }
 summary { cursor: pointer; font-weight: 600; }
 details[open] summary { margin-bottom: 12px; }
+.note { margin: 8px 0 0; font-size: 13px; }
 footer { font-size: 12px; }
 @media (max-width: 560px) { main { padding: 10px 8px; } .card { padding: 12px; } .bar { width: 56px; } .lead { font-size: 16px; }
   .columns > .way { flex: 1 1 100%; }

@@ -69,9 +69,10 @@ def _lines(x: Explanation, look: Look) -> Iterator[Line]:
         yield from _head("Looked at and dismissed")
         for sentence in x.dismissed:
             yield from _wrapped(sentence, look, "  ")
-    if x.happenings:
+    if x.happenings or x.note:
         yield from _head("Timeline (UTC)")
         yield from _timeline(x)
+        yield from [("", f"  {x.note}")] if x.note else ()
     if x.failing:
         yield from _head("Failing checks")
         yield from _failing(x, look)
@@ -182,4 +183,4 @@ def _failing(x: Explanation, look: Look) -> Iterator[Line]:
         check = each.check
         since = f" since {wording.clock(check.since)}" if check.since is not None else ""
         where = f" on {text.names(check.instances, 3)}" if check.instances else ""
-        yield from _wrapped(f"{each.app} {check.id} {each.value}{since}{where}: {check.evidence or each.todo}", look, "  ")
+        yield from _wrapped(f"{x.shown(each.app)} {check.id} {each.value}{since}{where}: {check.evidence or each.todo}", look, "  ")

@@ -11,7 +11,8 @@ from appstatus.diagnosis import wording
 from appstatus.inspections.result import CheckResult
 from appstatus.model.facts import Change
 from appstatus.report import page, terminal
-from appstatus.report.explanation import Explanation, Findings, document, explain
+from appstatus.report.data import document
+from appstatus.report.explanation import Explanation, Findings, explain
 from appstatus.report.incident import diagnosis
 from appstatus.report.svg import graph
 from appstatus.report.terminal import Look, sparkline
@@ -76,8 +77,18 @@ def test_changes_restarts_and_decoys_are_told():
     assert "(not on the way)" in timeline[1] and "restarted" in timeline[3]
 
 
+def test_that_nothing_changed_is_told_only_where_it_is_known():
+    made = simulate({"front": Service(calls={"db": 1}), "db": Service(slow=0.3)}, "front")
+    assert "begins to hurt its users\n  No change, restart or lost instance near the onset.\n" in text(explained(made))
+    for app in made.applications.values():
+        app.ref = None
+    x = explained(made)
+    assert "  Changes are not known: no cluster was asked.\n" in text(x) and x.note in Page(page.render(x)).text
+    assert "near the onset" not in text(explained()) + text(calm())
+
+
 def test_failing_checks_of_everybody_on_the_way_are_listed():
-    failing = {(each.app, each.check.id) for each in explained().failing}
+    failing = {(each.app.status_name, each.check.id) for each in explained().failing}
     assert {("postgres.deployment", "CPUThrottling"), ("checkout.deployment", "DependencyLatency")} <= failing
     assert not any(check.startswith("SLO") for _, check in failing), "they have a table of their own"
 
@@ -300,7 +311,7 @@ def test_the_data_has_the_diagnosis_as_the_event_has_it():
     assert made["propagation"][0] == {
         "from": "shop/front.deployment", "to": "shop/checkout.deployment", "share": 1.0, "how": "calls",
     }  # fmt: skip
-    assert {entry["application"] for entry in made["failing"]} >= {"postgres.deployment"}
+    assert {entry["application"] for entry in made["failing"]} >= {"shop/postgres.deployment"}
     assert "diagnosis" not in document(calm())
 
 
