@@ -26,6 +26,7 @@ MOST_CAUSES = 3
 MOST_EVIDENCE = 6
 LEAST_NAMED = 0.05
 LEAST_BAD = 3.0  # bad events
+MOST_OF = 0.9
 UNEXPLAINED = 0.5
 UNEXPLAINED_CLASSES = frozenset({"inside", "error-burst", "dependency-failure", "unknown"})
 BAD = frozenset({"5xx", "failed"})
@@ -179,11 +180,13 @@ def _cause(app: AppKey, parts: list[tuple[Source, Signals, tuple[AppKey, ...]]])
 
 
 def _where(source: Source, signals: Signals) -> list[Evidence]:
-    """The edge into the source, as its last caller on the path sees it; the application itself if it is the violator."""
-    subject = "->".join(k.name for k in source.path[-2:])
+    """The edge into the source, as its last caller on the path sees it; the application itself if it is the violator, or if several
+    ways lead to it."""
+    one_way = source.strongest >= MOST_OF * source.share
+    subject = "->".join(k.name for k in source.path[-2:]) if one_way else signals.app.key.name
     seen = signals.accounts.node(signals.app)
     for connection in signals.app.downstreams:
-        if len(source.path) > 1 and connection.client == source.path[-2]:
+        if one_way and len(source.path) > 1 and connection.client == source.path[-2]:
             if not connection.traffic.requests:
                 return []  # its requests cannot be read: other signals tell
             seen = signals.accounts.edge(connection)

@@ -61,7 +61,9 @@ def quantity(value: float | None, unit: str) -> str:
         return f"{1000 * value:.3g}ms" if value < 1 else f"{value:.3g}s"
     if unit == "time":
         return clock(value)
-    if unit in ("%", "s/s", "/s"):
+    if unit == "s/s":
+        return f"{value:.2g}s/s"
+    if unit in ("%", "/s"):
         return f"{value:.3g}{unit}"
     return f"{value:.3g} {unit}".rstrip()
 
