@@ -76,17 +76,23 @@ def failing(
     whole = float(excess.sum())
     if whole <= 0:
         return []
-    ratio = float(now.sum() / traffic.sum())
+
+    def noise(sums: _Sums) -> F64:
+        """Binomial."""
+        ratio = _ratio(sums.more[0], sums.weight)
+        return ratio * (1.0 - ratio)
 
     def certainty(sums: _Sums) -> F64:
         n, due = float(sums.more[0, 0]), float(sums.more[1, 0])
         # Of what is not due anyway each element would have its part of the traffic.
         usual = sums.more[1] + max(0.0, n - due) * sums.weight / max(float(sums.weight[0]), 1.0)
-        return n * _divergence(sums.more[0] / max(n, 1e-9), usual / max(n, due, 1e-9))
+        nats = n * _divergence(sums.more[0] / max(n, 1e-9), usual / max(n, due, 1e-9))
+        nats[0] = n * np.log(n / max(due, 1e-9)) - (n - due) if n > due else 0.0  # all of it: more than Poisson's law has
+        return np.where(sums.first >= LEAST_SHARE * whole, nats, 0.0)
 
-    table = _Table(labels, _ratio(excess, traffic), traffic, ratio * (1.0 - ratio), depth, (now, expected))
-    taken = [(element, float(excess[rows].sum()) / whole) for element, rows in table.search(certainty, table.candidates())]
-    found = [table.finding(element, min(1.0, share)) for element, share in taken if share >= LEAST_SHARE]
+    table = _Table(labels, _ratio(excess, traffic), traffic, depth, (now, expected))
+    taken = [(element, float(excess[rows].sum()) / whole) for element, rows in table.search(noise, certainty, table.candidates())]
+    found = [table.finding(element, min(1.0, share)) for element, share in taken]
     return _best_first(found) if sum(f.share for f in found) >= SPECIFIC else []
 
 
@@ -104,19 +110,20 @@ def attribute(labels: Mapping[str, ArrayLike], actual: ArrayLike, expected: Arra
     size = np.abs(actual) + np.abs(expected)
     d = np.clip(2 * _ratio(excess, size), -2.0, 2.0)
     other = -d[d < 0]
-    noise = float(np.quantile(other, 0.683)) if len(other) else 0.0  # one standard deviation
-    variance = max(noise**2, 1e-9)
+    deviation = float(np.quantile(other, 0.683)) if len(other) else 0.0  # the standard one
+    variance = max(deviation**2, 1e-9)
 
     def gauss(sums: _Sums) -> F64:
         """Signed nats: a sum that is z standard deviations off occurs with exp(-z^2 / 2) at most."""
         return np.sign(sums.first) * _ratio(sums.first**2, 2 * variance * sums.weight)
 
-    table = _Table(labels, d, (size > 0).astype(float), variance, depth)
+    table = _Table(labels, d, (size > 0).astype(float), depth)
     needed = table.candidates()
     for layer in np.unique(table.depth):
         same = table.depth == layer
         needed[same] = np.maximum(needed[same], BEYOND**2 * -float(gauss(table.sums)[same].min()))
-    taken = [(element, float(excess[rows].sum())) for element, rows in table.search(gauss, needed)]
+    search = table.search(lambda sums: np.full_like(sums.weight, variance), gauss, needed)
+    taken = [(element, float(excess[rows].sum())) for element, rows in search]
     whole = sum(part for _, part in taken)
     return _best_first([table.finding(element, part / whole) for element, part in taken])
 
@@ -172,11 +179,10 @@ class _Table:
     """Leaves with a weight, and all elements that they make, numbered: 0 is the whole, fewer labels and fewer values come first."""
 
     def __init__(
-        self, labels: Mapping[str, ArrayLike], x: F64, w: F64, variance: float, depth: int, more: tuple[F64, ...] = ()
+        self, labels: Mapping[str, ArrayLike], x: F64, w: F64, depth: int, more: tuple[F64, ...] = ()
     ) -> None:
-        """``variance``: of x by noise alone where w is 1; ``more``: further columns (leaves,) to be summed for ``certainty``."""
+        """``more``: further columns (leaves,) to be summed."""
         self._rows = np.flatnonzero(w > 0)
-        self._variance = variance
         columns = {name: np.unique(np.asarray(labels[name])[self._rows], return_inverse=True) for name in sorted(labels)}
         # One value alone says nothing.
         self._columns = [(name, values, codes) for name, (values, codes) in columns.items() if len(values) > 1]
@@ -217,30 +223,32 @@ class _Table:
         return result
 
     def candidates(self) -> F64:
-        """(elements,) nats that one must be worth: by how many there are that have as many labels or fewer."""
+        """(elements,) nats that one must be worth: by how many there are that have as many labels or fewer; the whole, by all."""
         occurring = np.cumsum(np.bincount(self.depth, self.sums.leaves > 0), dtype=float)
+        occurring[0] = occurring[-1]
         needed: F64 = np.log(occurring / CHANCE)[self.depth]
         return needed
 
-    def _score(self) -> F64:
+    def _score(self, noise: F64) -> F64:
         sums = self.sums
         mean = np.maximum(_ratio(sums.first, sums.weight), 0.0)
-        # Few leaves can agree by chance: no less than their noise.
-        noise = self._variance * _ratio(sums.leaves, sums.weight)
-        spread: F64 = np.maximum(_ratio(sums.second, sums.weight) - mean**2, noise)
-        return _ratio(sums.weight * mean**2, spread + (LIKE * mean) ** 2)
+        spread = _ratio(sums.second, sums.weight) - mean**2 - noise * _ratio(sums.leaves - 1, sums.weight)
+        return _ratio(sums.weight * mean**2, np.maximum(spread, 0.0) + (LIKE * mean) ** 2)
 
-    def search(self, certainty: Callable[[_Sums], F64], needed: F64) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    def search(
+        self, noise: Callable[[_Sums], F64], certainty: Callable[[_Sums], F64], needed: F64
+    ) -> Iterator[tuple[int, NDArray[np.intp]]]:
         """Elements and the leaves that each explains, in the order in which they are taken.
 
+        noise       (elements,) variance of x that noise alone makes where the weight is 1
         certainty   (elements,) nats of an element whose leaves have these sums; needed (elements,) is what it takes
         """
         left = np.ones(len(self._rows), dtype=bool)
         while left.any():
-            score = self._score()
-            score[1:][certainty(self.sums)[1:] < needed[1:]] = 0.0
+            score = self._score(noise(self.sums))
+            score[certainty(self.sums) < needed] = 0.0
             best = int(score.argmax())
-            if best == 0:
+            if best == 0:  # the whole, or none
                 return
             taken = np.flatnonzero(left & self._within(best))
             self._sums -= self._sum(taken)
