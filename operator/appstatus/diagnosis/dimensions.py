@@ -2,15 +2,15 @@
 
 A table has a row for each leaf, a combination of labels that occurs. An element is a set of labels; its leaves are those that carry
 them all. Each leaf deviates by x from what is expected, which counts by its weight w (its requests, or 1). With W, m and s the
-weight, the mean and the spread of the leaves of an element,
+weight, the mean and the spread of the leaves of an element, s without what noise makes of it,
 
     score = W m^2 / (s^2 + (LIKE m)^2)
 
-This is the square of a t statistic, except that leaves which agree to a quarter of their mean need not agree better. A part of what
-is bad has the same m and s as all of it and less W; what holds good leaves too, so that only a share q is bad, has W q / (1 - q) at
-most. So the score wants purity and coverage, and the element with the highest is what the bad leaves have in common. It is taken
-unless chance does as much; then its leaves are removed, and the next one is looked for. The element without labels, the whole
-table, takes part: where it is the best, the excess, or what is left of it, is not specific to any label.
+so leaves that agree to a quarter of their mean need not agree better. A part of what is bad has the same m and s as all of it and
+less W; what holds good leaves too, so that only a share q is bad, has W q / (1 - q) at most. So the score wants purity and coverage
+in one, and the element with the highest is what the bad leaves have in common. It is taken unless chance does as much; then its
+leaves are removed, and the next one is looked for. The element without labels, the whole table, takes part: where it is the best,
+the excess, or what is left of it, is not specific to any label.
 
 The search is greedy as in Adtributor (Bhagwan et al., NSDI 2014) and RiskLoc (Kalander, arXiv 2205.10004), which partitions by the
 noise of the side that has no anomaly.
@@ -26,7 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from appstatus.model.series import F64
 
-# One third of the traffic that fails twice as often as the rest is not apart from it, three times as often is.
+# A third of the traffic stands apart from the rest if it fails more than twice as often, a half if 1.7 times. More would hide three
+# bad ones of five behind what they belong to; less means little, since the scores of small elements differ by more.
 LIKE = 0.25
 # At most so likely it is that chance alone makes a finding.
 CHANCE = 0.01
@@ -232,8 +233,11 @@ class _Table:
     def _score(self, noise: F64) -> F64:
         sums = self.sums
         mean = np.maximum(_ratio(sums.first, sums.weight), 0.0)
-        spread = _ratio(sums.second, sums.weight) - mean**2 - noise * _ratio(sums.leaves - 1, sums.weight)
-        return _ratio(sums.weight * mean**2, np.maximum(spread, 0.0) + (LIKE * mean) ** 2)
+        # Beyond what noise alone makes: of n leaves, n - 1 times its variance, and less than two standard deviations more (chi^2).
+        free = np.maximum(sums.leaves - 1, 0.0)
+        sampled = noise * _ratio(free + 2 * np.sqrt(2 * free), sums.weight)
+        spread = np.maximum(_ratio(sums.second, sums.weight) - mean**2 - sampled, 0.0)
+        return _ratio(sums.weight * mean**2, spread + (LIKE * mean) ** 2)
 
     def search(
         self, noise: Callable[[_Sums], F64], certainty: Callable[[_Sums], F64], needed: F64
