@@ -145,6 +145,20 @@ def test_chance_alone_seldom_makes_a_claim() -> None:
     assert claims <= 8  # 1 % are expected at most, thus 4
 
 
+def test_labels_with_one_value_do_not_make_a_claim_harder() -> None:
+    same = dict.fromkeys(("zone", "version", "arch", "team", "os"), "x")
+    table = Requests(instance="1 2 3", **same)
+    table.bad = np.array([6.0, 0.0, 0.0])
+    assert table.named() == [{"instance": "1"}]
+
+
+def test_clients_that_differ_by_chance_do_not_split_a_pod() -> None:
+    """18 of 40 and 8 of 40 are two draws of a third."""
+    table = Requests(40, instance="1 2 3", client="web app")
+    table.bad = np.array([18.0, 8.0, 0.0, 0.0, 0.0, 0.0])
+    assert table.named() == [{"instance": "1"}]
+
+
 def test_six_failures_on_one_of_two_pods_are_chance() -> None:
     table = Requests(instance="1 2")
     table.bad = np.array([6.0, 0.0])
@@ -188,9 +202,22 @@ def test_a_new_version_without_a_past_is_expected_to_be_like_the_old_one() -> No
 
 
 def test_small_parts_are_not_told() -> None:
-    """Most of it fails everywhere; that one pod fails more explains a tenth."""
-    table = Requests(10_000, instance=" ".join(map(str, range(40)))).fail(0.02).fail(0.1, instance="7")
+    table = Requests(10_000, instance="1 2 3 4 5 6").fail(1.0, instance="2").fail(0.03, instance="3")
+    assert table.named() == [{"instance": "2"}]
+    assert table.fail(0.1, instance="3").named() == [{"instance": "2"}, {"instance": "3"}]
+
+
+def test_when_most_of_it_is_everywhere_the_little_that_is_not_is_not_told() -> None:
+    """One pod of forty fails so much more that it stands apart, but with a quarter of the excess only."""
+    table = Requests(10_000, instance=" ".join(map(str, range(40)))).fail(0.01).fail(0.15, instance="7")
     assert table.find() == []
+    assert table.fail(0.3, instance="7").named() == [{"instance": "7"}]
+
+
+def test_requests_that_are_known_by_their_failures_only_count() -> None:
+    table = Requests(instance="1 2 3")
+    table.total[1], table.bad[1] = 0, 80
+    assert table.find() == [Finding((("instance", "2"),), 1.0)]
 
 
 def test_no_requests_no_findings() -> None:
@@ -212,6 +239,27 @@ def test_measured_values_with_noise_up_and_down() -> None:
     assert up.labels == (("b", "2"),)
     assert attribute(labels, actual, expected) == []
     assert attribute(labels, 1.5 * actual, expected) == []
+
+
+def noisy(rng: np.random.Generator, noise: float) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Labels, actual, expected."""
+    labels = {name: codes.ravel() for name, codes in zip("abc", np.indices((8, 6, 10)), strict=True)}
+    actual, expected = 100 * rng.weibull(0.7, 480) * np.ones((2, 1))
+    error = 1 + noise * rng.standard_normal(480)
+    swapped = rng.random(480) < 0.5
+    return labels, actual * np.where(swapped, error, 1), np.maximum(expected * np.where(swapped, 1, error), 0)
+
+
+def test_the_largest_of_the_noise_is_seldom_taken_for_more() -> None:
+    found = [attribute(*noisy(np.random.default_rng(seed), 0.15)) for seed in range(40)]
+    assert sum(map(bool, found)) <= 3
+
+
+def test_a_leaf_stands_out_though_all_have_moved_a_little() -> None:
+    labels, actual, expected = noisy(np.random.default_rng(5), 0.1)
+    actual *= 1.02
+    actual[(labels["a"] == 3) & (labels["b"] == 2) & (labels["c"] == 7)] *= 4
+    assert [f.labels for f in attribute(labels, actual, expected)] == [(("a", "3"), ("b", "2"), ("c", "7"))]
 
 
 @st.composite
