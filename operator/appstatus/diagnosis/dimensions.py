@@ -125,7 +125,7 @@ def attribute(labels: Mapping[str, ArrayLike], actual: ArrayLike, expected: Arra
         same = table.depth == layer
         needed[same] = np.maximum(needed[same], BEYOND**2 * -float(gauss(table.sums)[same].min()))
     search = table.search(lambda sums: np.full_like(sums.weight, variance), gauss, needed)
-    taken = [(element, float(excess[rows].sum())) for element, rows in search]
+    taken = [(element, float(np.maximum(excess[rows], 0.0).sum())) for element, rows in search]
     whole = sum(part for _, part in taken)
     return _best_first([table.finding(element, part / whole) for element, part in taken])
 
@@ -225,10 +225,9 @@ class _Table:
         return result
 
     def candidates(self) -> F64:
-        """(elements,) nats that one must be worth: by how many there are that have as many labels or fewer; the whole, by all."""
+        """(elements,) nats that one must be worth: by how many there are that have as many labels or fewer."""
         occurring = np.cumsum(np.bincount(self.depth, self.sums.leaves > 0), dtype=float)
-        occurring[0] = occurring[-1]
-        needed: F64 = np.log(occurring / CHANCE)[self.depth]
+        needed: F64 = np.log(np.maximum(occurring, 1.0) / CHANCE)[self.depth]
         return needed
 
     def _score(self, noise: F64) -> F64:

@@ -257,7 +257,7 @@ def test_the_largest_of_the_noise_is_seldom_taken_for_more() -> None:
 
 def test_a_leaf_stands_out_though_all_have_moved_a_little() -> None:
     labels, actual, expected = noisy(np.random.default_rng(5), 0.1)
-    actual *= 1.02
+    actual *= 1.03
     actual[(labels["a"] == 3) & (labels["b"] == 2) & (labels["c"] == 7)] *= 4
     assert [f.labels for f in attribute(labels, actual, expected)] == [(("a", "3"), ("b", "2"), ("c", "7"))]
 
@@ -332,3 +332,12 @@ def test_the_unit_does_not_matter(seed: int, unit: float) -> None:
     actual[(labels["a"] == rng.integers(5)) & (labels["b"] == rng.integers(6))] *= 3
     one, other = (attribute(labels, unit * actual, unit * expected) for unit in (1.0, unit))
     assert one and [f.labels for f in one] == [f.labels for f in other]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), *[st.floats(0, 1e6)] * 2), min_size=1, max_size=20))
+def test_any_values_have_findings_that_add_up(rows: list[tuple[float, ...]]) -> None:
+    columns = np.array(rows, dtype=float).T
+    found = attribute({"a": columns[0].astype(int), "b": columns[1].astype(int)}, columns[2], columns[3])
+    assert all(f.share > 0.0 for f in found)
+    assert not found or sum(f.share for f in found) == pytest.approx(1.0)
