@@ -19,12 +19,12 @@ def attribution(accounts: Accounts, app: Application) -> str:
         "node": [instance.node for instance, _ in known],
         "version": [instance.version for instance, _ in known],
     }
-    counts = [
+    bad, total, bad_before, total_before = (
         [_events(traffic, statuses, window) * accounts.world.step for _, traffic in known]
         for window in (accounts.windows.incident, accounts.windows.reference)
         for statuses in (accounts.bad, None)
-    ]
-    found = failing(labels, *counts)
+    )
+    found = failing(labels, bad, total, bad_before, total_before)
     return sentence(found) if found else ""
 
 
