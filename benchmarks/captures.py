@@ -77,14 +77,23 @@ def expected(capture: Path, protocol: str, found: dict[str, Stream]) -> dict[str
 
 
 def _http(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
-    events = defaultdict(list)
-    names = ("tcp.stream", "http.request.method", "http.response.code")
-    for number, method, codes in fields(capture, *names, read="http.request || http.response", options=decode):
-        events[number] += ["request"] * len(method.split(",") if method else [])
-        for code in codes.split(",") if codes else []:
-            if int(code) >= 200 or code == "101":
-                events[number].append("failed" if int(code) >= 500 else "ok")
-    return events
+    """A request is its request line, an answer its whole header; what follows may be cut by the capture's end."""
+    events = []
+    decode = (*decode, "-o", "http.desegment_body:FALSE")
+    at_once = ("-o", "http.desegment_headers:FALSE")
+    for number, frame, methods in fields(
+        capture, "tcp.stream", "frame.number", "http.request.method", read="http.request", options=(*decode, *at_once)
+    ):
+        events += [(int(frame), number, "request")] * len(methods.split(","))
+    for number, frame, codes in fields(
+        capture, "tcp.stream", "frame.number", "http.response.code", read="http.response.code", options=decode
+    ):
+        final = [int(code) for code in codes.split(",") if int(code) >= 200 or code == "101"]
+        events += [(int(frame), number, "failed" if code >= 500 else "ok") for code in final]
+    by_stream = defaultdict(list)
+    for _, number, event in sorted(events, key=lambda event: event[0]):
+        by_stream[number].append(event)
+    return by_stream
 
 
 def _postgres(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@
 One entry of PROTOCOLS for each; every test runs on all of them.
 """
 
+import random
 import time
 from dataclasses import dataclass
 
@@ -218,6 +219,18 @@ def test_agent_starts_later(late, owners, protocol, cut):
         talk.answer(answer)
     talk.close()
     check(kernel, owners, protocol.name, {"ok": 1, "failed": 1})
+
+
+def test_noise_is_no_protocol(kernel, owners):
+    """Bytes that mean nothing, from either side first, and behind the first byte of every message that somebody knows."""
+    noise = random.Random(4)
+    for first in (b"", *(bytes([c]) for c in range(256))):
+        talk = Talk(owners).open()
+        for send in noise.sample([talk.ask, talk.answer] * 4, 8):
+            send(first + noise.randbytes(noise.choice([1, 7, 60, 1400])))
+        talk.close()
+    for end in ("client", "server"):
+        assert requests_of(kernel, owners.ids[end]).ended == {}, end
 
 
 def test_redis_values(kernel, owners):
