@@ -4,7 +4,7 @@
 #ifndef APPSTATUS_RECOGNISE_H
 #define APPSTATUS_RECOGNISE_H
 
-#include "begin.h"
+#include "part.h"
 #include "postgres.h"
 #include "redis.h"
 
