@@ -68,7 +68,18 @@ struct reading {
 	__u8 kept; /* the message was in `messages` */
 	__u8 egress;
 	__u8 request;
+	/* Of other protocols: what this run found, counted at its end. */
+	__u32 answers;
+	__u32 ok;
+	__u32 failed;
+	__u32 latencies;
+	__u64 latency[PIPELINE];
+	/* What a step found, for the next part of it: told by memory, its ways meet again. */
+	__u32 kind;
+	__u32 found;
+	__u64 value;
 };
+#define STOP_SHORT 1 /* the next step needs more bytes than there are */
 #define STOP_ANSWER 2 /* a response's header has ended */
 #define STOP_LOST 3 /* no message where one had to begin */
 

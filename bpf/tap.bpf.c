@@ -3,7 +3,8 @@
  * leave after a few comparisons. See docs/architecture for what it rests on. */
 #include "begin.h"
 #include "dns.h"
-#include "parsers.h"
+#include "order.h"
+#include "recognise.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -18,84 +19,21 @@ static __always_inline __u64 first_bytes(struct __sk_buff *skb, const struct pac
 	return w;
 }
 
-/* Which protocol, and which way do requests go? True: known now. */
-static __always_inline bool recognise(struct __sk_buff *skb, struct conn *conn, const struct packet *packet, bool egress)
+/* Most connections of one sort are told at once; a part of its own does the others. True: HTTP. */
+static __always_inline bool recognise(struct __sk_buff *skb, struct conn *conn, const struct packet *packet, bool egress, struct run *run)
 {
-	__u32 n = packet->length > 8 ? 8 : packet->length;
 	__u64 w = first_bytes(skb, packet);
-	bool request = http_request_begins(w, n) || (conn->fresh && http_token_begins(w, n));
+	bool request = method(w);
 
-	if (!request && !(!conn->fresh && http_response_begins(w, n))) {
-		if (conn->fresh)
-			conn->protocol = PROTOCOL_OTHER;
+	if (packet->length < 8 || conn->stream[egress].flags & STREAM_CUT ||
+	    (!request && (conn->fresh || !http_response_begins(w, 8)))) {
+		run->offset = packet->payload;
+		call(skb, PART_RECOGNISE, run);
+		run->offset = 0;
 		return false;
 	}
 	conn->protocol = PROTOCOL_HTTP;
 	conn->requests = egress == request;
-	return true;
-}
-
-/* Have bytes that the stream waits for reached the socket unseen? */
-static __always_inline bool went_by(struct bpf_sock *sk, const struct stream *stream)
-{
-	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
-
-	return tcp && (__s32)(tcp->rcv_nxt - stream->seq) > 0;
-}
-
-/* Bytes seen before are cut off. Before missing ones the stream waits on ingress, as its socket does, until they are sent
- * again, except inside a body. False: nothing to read. */
-static __always_inline bool in_order(struct bpf_sock *sk, struct conn *conn, struct stream *stream, struct packet *packet,
-				     __u32 egress, bool known)
-{
-	__s32 ahead = packet->seq - stream->seq;
-	__u32 next = packet->seq + packet->length;
-
-	if (unlikely(!(stream->flags & STREAM_SEEN))) {
-		const struct stream *other = &conn->stream[egress ^ 1];
-
-		stream->flags |= STREAM_SEEN;
-		/* On its way already when the other direction's first segment seen was sent: no turn. */
-		if (other->flags & STREAM_SEEN && (__s32)(packet->ack - other->seq) < 0)
-			stream->acked = packet->ack;
-	} else if (unlikely(ahead < 0)) {
-		if (packet->length <= -(__u32)ahead)
-			return false;
-		packet->payload += -(__u32)ahead;
-		packet->length -= -(__u32)ahead;
-	} else if (unlikely(ahead > 0)) {
-		if ((stream->state == STREAM_BODY || stream->state == STREAM_PART) && stream->left >= ahead) {
-			stream->left -= ahead; /* comes late, and says nothing */
-		} else if (stream->state == STREAM_LOST) {
-			stream->flags |= STREAM_GAP | STREAM_MISSED;
-		} else if (stream->state != STREAM_REST) {
-			if (!egress && (conn->fresh || conn->protocol) && !(known && went_by(sk, stream))) {
-				bool more = stream->flags & STREAM_HOLE;
-
-				if (!more || (__s32)(packet->seq - conn->hole_from) < 0)
-					conn->hole_from = packet->seq;
-				if (!more || (__s32)(next - conn->hole_end) > 0)
-					conn->hole_end = next;
-				stream->flags |= STREAM_HOLE;
-				return false;
-			}
-			count(UNPARSED_GAP);
-			give_up(stream);
-		}
-	}
-	stream->seq = next;
-	return true;
-}
-
-/* Has the other direction had the last word? Its sender acknowledges then what he had not before: what comes in order
- * never acknowledges less. (A multiple of 64 KiB at once is missed.) */
-static __always_inline bool takes_turn(struct stream *stream, const struct packet *packet)
-{
-	__u16 acked = packet->ack;
-
-	if (acked == stream->acked)
-		return false;
-	stream->acked = acked;
 	return true;
 }
 
@@ -122,7 +60,7 @@ static __always_inline bool segment(struct __sk_buff *skb, struct bpf_sock *sk, 
 		return false;
 	turn = takes_turn(stream, packet);
 	if (conn->protocol == PROTOCOL_UNKNOWN) {
-		if ((!turn && !conn->fresh) || !recognise(skb, conn, packet, egress))
+		if ((!turn && !conn->fresh && !(stream->flags & STREAM_CUT)) || !recognise(skb, conn, packet, egress, run))
 			return false;
 	}
 	request = conn->requests == egress;
@@ -189,8 +127,14 @@ int tap(struct __sk_buff *skb)
 			call(skb, PART_BEGIN, &run);
 			return leave(egress, run.cost);
 		}
-		if (conn->protocol == PROTOCOL_OTHER)
-			return leave(egress, run.cost);
+		if (unlikely(conn->protocol > PROTOCOL_HTTP)) {
+			if (conn->protocol == PROTOCOL_OTHER)
+				return leave(egress, run.cost);
+			if (conn->protocol != PROTOCOL_TUNNEL) {
+				call(skb, PART_OF(conn->protocol), &run);
+				return leave(egress, run.cost);
+			}
+		}
 		if (!segment(skb, sk, conn, &packet, true, &run))
 			return finish(skb, conn, &run);
 	} else {
@@ -242,9 +186,20 @@ int tap_early(struct __sk_buff *skb)
 		call(skb, PART_BEGIN, &run);
 		return leave(false, run.cost);
 	}
-	if (conn->protocol == PROTOCOL_OTHER)
+	if (unlikely(conn->protocol > PROTOCOL_HTTP)) {
+		if (conn->protocol != PROTOCOL_OTHER && conn->protocol != PROTOCOL_TUNNEL)
+			call(skb, PART_OF(conn->protocol), &run);
 		return leave(false, run.cost);
+	}
 	if (run.offset || segment(skb, sk, conn, &packet, false, &run))
 		http(skb, sk, conn, PART_EARLY, &run);
 	return finish(skb, conn, &run);
 }
+
+#define ITS_TAP(NAME, name)                                                                                            \
+	SEC("cgroup/skb")                                                                                              \
+	int tap_##name(struct __sk_buff *skb)                                                                          \
+	{                                                                                                              \
+		return further(skb, PROTOCOL_##NAME, name##_step);                                                     \
+	}
+FURTHER_PROTOCOLS(ITS_TAP)

@@ -25,14 +25,24 @@ struct tuple {
 #define OWNER_UNKNOWN 0ULL
 
 enum direction { OUTBOUND, INBOUND };
+
+/* Protocols beside HTTP: what comes here has NAME.h, with NAME_recognise and NAME_step. In the order in which they are asked whether
+ * a connection is theirs, and of PROTOCOLS in rows.py. */
+#define FURTHER_PROTOCOLS(P) P(REDIS, redis) P(POSTGRES, postgres)
+#define ITS_NUMBER(NAME, name) PROTOCOL_##NAME,
+
 enum protocol {
 	PROTOCOL_UNKNOWN,
 	PROTOCOL_HTTP,
+	FURTHER_PROTOCOLS(ITS_NUMBER)
+	PROTOCOLS,
 	PROTOCOL_TUNNEL = 254, /* was HTTP: the requests of a connection after 101, or 2xx to CONNECT */
 	PROTOCOL_OTHER
 };
 enum peer { PEER_NONE, PEER_LOCAL, PEER_CLUSTER, PEER_OUTSIDE, PEER_KUBELET, PEER_SCRAPE };
 enum status { STATUS_1XX, STATUS_5XX = 4, STATUS_RESET, STATUS_CLOSED, STATUS_OVERDUE, STATUS_UNKNOWN, STATUSES };
+#define STATUS_OK 1 /* these two of protocols that know no more classes */
+#define STATUS_FAILED STATUS_5XX
 
 #define BUCKETS 25
 
@@ -113,6 +123,7 @@ enum network_class { NETWORK_CLUSTER = 1, NETWORK_NODE = 2 };
 #define SLOT_PEER 7
 #define SLOT_HEAD (1 << 3)
 #define SLOT_CONNECT (1 << 4)
+#define SLOT_LONG SLOT_CONNECT /* of other protocols: its wait is long by intent, and no latency */
 #define SLOT_OVERDUE (1 << 5)
 #define SLOT_COMPLETE (1 << 6) /* the request's last byte has been sent: before, the server owes nothing */
 #define SLOT_VALID (1 << 7)
@@ -134,6 +145,7 @@ struct stream {
 #define STREAM_DOUBT 32 /* the answer to a request without slot: a body, or none as to HEAD */
 #define STREAM_MISSED 8 /* bytes were given up since then: an answer may have been among them */
 #define STREAM_DIGITS 64 /* of the number in `left` one has been met */
+#define STREAM_CUT STREAM_DIGITS /* of other protocols: `messages` has the bytes of this stream that were not understood yet */
 #define STREAM_HOLE 128 /* ingress: bytes came ahead of missing ones, see conn.hole_from */
 
 /* States in which no parser needs to run: the tap passes by these bytes without reading them. */
@@ -162,7 +174,7 @@ struct conn {
 	__u8 lookups; /* of the NAT mapping still allowed */
 	__u8 fresh; /* seen from its first byte on */
 	__u8 understood; /* a request has been: the protocol is no guess any more */
-	__u8 zero[8];
+	__u32 more[2]; /* by hook direction, the parser's own. Not 0: the message goes on behind this part of it */
 	__u64 start[PIPELINE];
 	struct stream stream[2]; /* by hook direction */
 };

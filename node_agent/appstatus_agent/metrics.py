@@ -1,5 +1,7 @@
 """Every metric of the agent: name -> (type, help). docs/agent.md lists the same names (a test compares)."""
 
+from .kernel import rows
+
 _TO = "by destination as dialled and after NAT"
 
 METRICS: dict[str, tuple[str, str]] = {
@@ -35,6 +37,16 @@ METRICS: dict[str, tuple[str, str]] = {
     "container_http_inbound_requests_duration_seconds_total": (
         "histogram", "From the last byte of a request to the first of its answer, seen at the server"),
     "container_http_inbound_requests_in_flight": ("gauge", "Requests received that have no answer yet"),
+    **{
+        f"container_{protocol}_{direction}queries_{what}": (kind, text)
+        for protocol in rows.PROTOCOLS[2:]
+        for direction, did, at in (("", "sent", "client"), ("inbound_", "received", "server"))
+        for what, kind, text in (
+            ("total", "counter", f"Queries {did} ({protocol}), by whether the answer was an error, or how they ended without one"),
+            ("duration_seconds_total", "histogram", f"From the last byte of a query to the first of its answer, seen at the {at}"),
+            ("in_flight", "gauge", f"Queries {did} that have no answer yet"),
+        )
+    },
     "ip_to_fqdn": ("gauge", "A name that DNS answers gave to an address"),
     "node_info": ("gauge", "This node"),
     "node_uptime_seconds": ("gauge", "Time since boot"),

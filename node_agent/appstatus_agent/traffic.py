@@ -1,4 +1,4 @@
-"""HTTP and TCP metrics: which column of the kernel's rows becomes which metric."""
+"""Metrics of requests and of TCP: which column of the kernel's rows becomes which metric."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -55,12 +55,30 @@ def _mean_rtt(counters: np.ndarray, gauges: np.ndarray) -> list[list[float | Non
     return [[total / count / _US_PER_SECOND if count else None] for _, total, count in gauges.tolist()]
 
 
-def _http(name: str) -> list[Family]:
+_FURTHER_STATUSES = [rows.STATUSES.index(status) for status in rows.OK_OR_FAILED]
+
+
+def _ok_or_failed(name: str, labels: str) -> list[str]:
+    return [f'{name}{{{labels},status="{status}"}} ' for status in rows.OK_OR_FAILED.values()]
+
+
+def _ok_or_failed_values(counters: np.ndarray, gauges: np.ndarray) -> list[list[int]]:
+    return counters[:, _FURTHER_STATUSES].tolist()
+
+
+def _requests(name: str, http: bool) -> list[Family]:
     return [
-        Family(f"{name}_total", _by_status, _status_values),
+        Family(f"{name}_total", _by_status, _status_values) if http else
+        Family(f"{name}_total", _ok_or_failed, _ok_or_failed_values),
         Family(f"{name}_duration_seconds_total", _histogram, _histogram_values),
         Family(f"{name}_in_flight", _one, _gauge(0)),
     ]
+
+
+def _request_metric(protocol: str, direction: int) -> str:
+    """As coroot-node-agent names them."""
+    what = "requests" if protocol == "http" else "queries"
+    return f"container_{protocol}_{what}" if direction == rows.OUTBOUND else f"container_{protocol}_inbound_{what}"
 
 
 _TCP_COUNTERS = ("connects", "connect_time", "bytes_sent", "bytes_received", "segments", "retransmits", "spurious")
@@ -88,21 +106,23 @@ class Traffic:
             return ",".join((machine, *(f'{name}="{escape(value)}"' for name, value in labels)))
 
         request_columns = _STATUSES + _BUCKETS + 1
-        self._out = Table(_http("container_http_requests"), request_columns, 1, text)
-        self._in = Table(_http("container_http_inbound_requests"), request_columns, 1, text)
+        self._requests = {
+            (protocol, direction): Table(_requests(_request_metric(name, direction), name == "http"), request_columns, 1, text)
+            for protocol, name in enumerate(rows.PROTOCOLS) if name
+            for direction in (rows.OUTBOUND, rows.INBOUND)
+        }
         self._tcp = Table(_TCP, len(_TCP_COUNTERS), 3, text)
         self._failed = Table([Family("container_net_tcp_failed_connects_total", _one, _column(0))], 1, 0, text)
         self._accepted = Table([Family("container_net_tcp_accepted_connects_total", _one, _column(0))], 1, 0, text)
-        self._tables = (self._out, self._in, self._tcp, self._failed, self._accepted)
+        self._tables = (*self._requests.values(), self._tcp, self._failed, self._accepted)
 
     def update_requests(self, requests: np.ndarray, now: float) -> None:
         """Take all request rows (rows.REQUEST) of now (monotonic seconds)."""
-        outbound = requests["key"]["direction"] == rows.OUTBOUND
-        for table, part, labels in (
-            (self._out, requests[outbound], self._destination_labels),
-            (self._in, requests[~outbound], self._peer_labels),
-        ):
+        kind = requests["key"]
+        for (protocol, direction), table in self._requests.items():
+            part = requests[(kind["protocol"] == protocol) & (kind["direction"] == direction)]
             key, value = part["key"], part["value"]
+            labels = self._destination_labels if direction == rows.OUTBOUND else self._peer_labels
             counters = np.column_stack([value["ended"], value["latency"], value["latency_sum"]])
             self._feed(table, key, now, labels, counters, value["in_flight"][:, None])
 

@@ -50,7 +50,7 @@ _OPTIONAL = {
 
 # Each is on, or off with the kernel's reason; none needs another but `requests` for `overdue`, `tcp` for the two below it.
 FEATURES = (
-    "requests",  # HTTP series
+    "requests",  # series of requests
     "dns",  # events.DnsAnswer
     "overdue",  # `overdue` endings and `in_flight`
     "tcp",  # TCP series, events.Listen, and requests of sockets that die without a packet

@@ -257,7 +257,7 @@ CASES = [
     Case("pipelined beyond the slots, closed", [C(GET * 9), SERVER_CLOSES], {"closed": 9}),
     Case("answer and FIN at once", [C(GET), S(OK), SERVER_CLOSES], {"2xx": 1}),
     # not HTTP
-    Case("another protocol", [C(b"*1\r\n$4\r\nPING\r\n"), S(b"+PONG\r\n"), C(FAKE_GET), S(FAKE)], {}),
+    Case("another protocol", [C(b"\x10\x0d\0\4MQTT\4\2\0\x3c\0\1a"), S(b"\x20\2\0\0"), C(FAKE_GET), S(FAKE)], {}),
     Case("server speaks first", [S(b"220 mail ESMTP\r\n"), C(FAKE_GET), S(FAKE)], {}),
     Case("command that begins like a method", [C(b"GET key\r\n"), S(b"$3\r\nabc\r\n"), C(FAKE_GET), S(FAKE)], {}),
     Case("text commands in capitals", [C(b"SET key value\r\n"), S(b"+OK\r\n"), C(FAKE_GET), S(FAKE)], {}),

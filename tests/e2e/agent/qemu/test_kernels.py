@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.bpf
 
 BASIC = ("test_start.py", "test_refusals.py", "test_requests.py")
-REST = ("test_requests_traps.py", "test_requests_loss.py", "test_requests_keys.py", "test_tcp.py")
+REST = ("test_protocols.py", "test_requests_traps.py", "test_requests_loss.py", "test_requests_keys.py", "test_tcp.py")
 # Of the rest, what runs where cgroup v1 is: the oldest kernel is where it is met.
 V1 = ("test_requests_keys.py::test_container_in_v1_hierarchies_only",)
 # Where a message may be cut is the parser's concern alone: the kernel these tests run on is enough.

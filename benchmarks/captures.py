@@ -1,0 +1,149 @@
+"""Captures as tshark reads them: what was said, and how many requests of which protocol ended how.
+
+The oracles follow the table entries at the top of bpf/NAME.h: what is one request, and which answer is bad.
+"""
+
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Stream:
+    """A TCP connection: (does the client send it?, bytes), in order; nothing twice."""
+
+    client: str
+    server: str
+    segments: list[tuple[bool, bytes]] = field(default_factory=list)
+
+
+def fields(capture: Path, *names: str, read: str = "", options: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    command = ["tshark", "-n", "-r", str(capture), "-T", "fields", "-Y", read or "tcp", *options]
+    for name in names:
+        command += ["-e", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        yield line.split("\t")
+
+
+def streams(capture: Path) -> dict[str, Stream]:
+    """By tshark's number. The server is who is connected to, else who has the lower port."""
+    found: dict[str, Stream] = {}
+    next_byte: dict[tuple[str, str], int] = {}
+    names = ("tcp.stream", "tcp.srcport", "tcp.dstport", "tcp.seq_raw", "tcp.flags.syn", "tcp.flags.ack", "tcp.payload")
+    for number, source, target, seq, syn, ack, payload in fields(capture, *names):
+        if number not in found:
+            server = min(source, target, key=int)
+            if syn not in ("0", "False"):
+                server = target if ack in ("0", "False") else source
+            found[number] = Stream(source if server == target else target, server)
+        data = bytes.fromhex(payload.replace(":", ""))
+        if not data:
+            continue
+        start, expected = int(seq), next_byte.get((number, source))
+        if expected is not None:
+            seen = (expected - start + (1 << 31)) % (1 << 32) - (1 << 31)
+            if seen > 0:
+                start, data = start + seen, data[seen:]
+        if not data:
+            continue
+        next_byte[number, source] = (start + len(data)) % (1 << 32)
+        found[number].segments.append((source == found[number].client, data))
+    return {number: stream for number, stream in found.items() if stream.segments}
+
+
+def expected(capture: Path, protocol: str, found: dict[str, Stream]) -> dict[str, Counter]:
+    """Requests of each stream by how they ended: ok, failed; closed = without an answer."""
+    if protocol not in ORACLES:
+        return {}
+    ports = {stream.server for stream in found.values()}
+    decode = tuple(part for port in ports for part in ("-d", f"tcp.port=={port},{DECODED_AS[protocol]}"))
+    ended = {}
+    for number, events in ORACLES[protocol](capture, found, decode).items():
+        total: Counter = Counter()
+        waiting = 0
+        for event in events:
+            if event == "request":
+                waiting += 1
+            elif waiting:
+                waiting -= 1
+                total[event] += 1
+        total["closed"] += waiting
+        ended[number] = +total
+    return ended
+
+
+def _http(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
+    """A request is its request line, an answer its whole header; what follows may be cut by the capture's end."""
+    events = []
+    decode = (*decode, "-o", "http.desegment_body:FALSE")
+    at_once = ("-o", "http.desegment_headers:FALSE")
+    for number, frame, methods in fields(
+        capture, "tcp.stream", "frame.number", "http.request.method", read="http.request", options=(*decode, *at_once)
+    ):
+        events += [(int(frame), number, "request")] * len(methods.split(","))
+    for number, frame, codes in fields(
+        capture, "tcp.stream", "frame.number", "http.response.code", read="http.response.code", options=decode
+    ):
+        final = [int(code) for code in codes.split(",") if int(code) >= 200 or code == "101"]
+        events += [(int(frame), number, "failed" if code >= 500 else "ok") for code in final]
+    by_stream = defaultdict(list)
+    for _, number, event in sorted(events, key=lambda event: event[0]):
+        by_stream[number].append(event)
+    return by_stream
+
+
+def _postgres(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
+    events = defaultdict(list)
+    failed: set[str] = set()
+    names = ("tcp.stream", "pgsql.type", "pgsql.frontend")
+    for number, types, frontend in fields(capture, *names, read="pgsql", options=decode):
+        # One value of pgsql.frontend for each message; messages of the beginning have no type.
+        sides = frontend.split(",")
+        for kind, client in zip(types.split(","), sides, strict=False):
+            if client in ("1", "True"):
+                if kind in ("Simple query", "Sync", "Function call"):
+                    events[number].append("request")
+            elif kind == "Error" and number not in failed:
+                events[number].append("failed")
+                failed.add(number)
+            elif kind == "Ready for query":
+                if number not in failed:
+                    events[number].append("ok")
+                failed.discard(number)
+    return events
+
+
+def _redis(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
+    """Values at top level. An answer that the capture's end cuts has begun, and ends its request (tshark shows none)."""
+    events = defaultdict(list)
+    undecoded: dict[str, bytes] = {}
+    command = ["tshark", "-n", "-r", str(capture), "-T", "pdml", "-Y", "tcp.len > 0", *decode]
+    document = subprocess.run(command, capture_output=True, check=True).stdout
+    for packet in ElementTree.fromstring(document).iter("packet"):
+        tcp = {item.get("name"): item.get("show") for item in packet.iterfind("proto[@name='tcp']//field")}
+        number = tcp["tcp.stream"]
+        if number not in found:
+            continue
+        client = tcp["tcp.srcport"] == found[number].client
+        values = [item.get("name") for proto in packet.iterfind("proto[@name='resp']") for item in proto]
+        values = [name for name in values if name.count(".") == 1 and name not in ("resp.fragment",)]
+        if client:
+            events[number] += ["request"] * len(values)
+        else:
+            events[number] += ["failed" if name == "resp.error" else "ok" for name in values]
+            if values:
+                undecoded.pop(number, None)
+            else:
+                undecoded.setdefault(number, bytes.fromhex((tcp.get("tcp.payload") or "").replace(":", "")))
+    for number, first in undecoded.items():
+        if first[:1] in b"+-:$*_#,(!=%~":
+            events[number].append("failed" if first[:1] in b"-!" else "ok")
+    return events
+
+
+ORACLES = {"http": _http, "postgres": _postgres, "redis": _redis}
+DECODED_AS = {"http": "http", "postgres": "pgsql", "redis": "resp"}

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Protocols beside HTTP, told by bytes: the same life of a request, whatever its bytes look like.
+
+One entry of PROTOCOLS for each; every test runs on all of them.
+"""
+
+import random
+import time
+from dataclasses import dataclass
+
+import pytest
+from appstatus_agent.kernel import rows
+from talk import Talk, requests_of, reset, settle
+
+pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
+
+
+def resp(*words: bytes) -> bytes:
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+def frame(kind: bytes, body: bytes = b"") -> bytes:
+    return kind + (len(body) + 4).to_bytes(4) + body
+
+
+READY = frame(b"Z", b"I")
+SYNC = frame(b"S")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    name: str
+    ask: bytes
+    good: bytes
+    bad: bytes
+    long: tuple[bytes, bytes]  # request and answer that wait by intent
+    begin: tuple[tuple[bytes, bytes], ...] = ()  # what goes before the first request: client, server
+
+
+REDIS = Protocol(
+    "redis", resp(b"GET", b"cart:7"), b"$5\r\na\r\nbc\r\n", b"-ERR wrong type\r\n",
+    (resp(b"BLPOP", b"queue", b"0"), resp(b"queue", b"x")),
+)
+POSTGRES = Protocol(
+    "postgres", frame(b"Q", b"select 1\0"),
+    frame(b"T", b"\0\1a\0" + bytes(18)) + frame(b"D", b"\0\1\0\0\0\1" + b"1") + frame(b"C", b"SELECT 1\0") + READY,
+    frame(b"E", b"SERROR\0C42P01\0Mno such table\0\0") + READY,
+    (frame(b"Q", b"START_REPLICATION 0/0\0"), frame(b"W", b"\0\0\0")),
+    (((33).to_bytes(4) + b"\0\3\0\0user\0shop\0database\0shop\0\0", frame(b"R", bytes(4)) + frame(b"K", bytes(8)) + READY),),
+)  # fmt: skip
+PROTOCOLS = [REDIS, POSTGRES]
+each = pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
+
+
+def begin(talk: Talk, protocol: Protocol) -> None:
+    for ask, answer in protocol.begin:
+        talk.ask(ask)
+        talk.answer(answer)
+
+
+def check(kernel, owners, protocol: str, counts: dict, latencies: int | None = None, ends=("client", "server")) -> None:
+    """`counts` by the statuses that such a protocol knows; of both ends."""
+    if latencies is None:
+        latencies = counts.get("ok", 0)
+    for end in ends:
+        got = requests_of(kernel, owners.ids[end])
+        ended = {rows.OK_OR_FAILED.get(status, status): n for status, n in got.ended.items()}
+        assert ended == counts, f"{end}: {ended}, not {counts}"
+        assert got.latencies == latencies, f"{end}: {got.latencies} latencies"
+        assert {rows.PROTOCOLS[row["key"]["protocol"]] for row in got.rows} <= {protocol}, end
+
+
+@each
+@pytest.mark.parametrize("begun", [True, False], ids=["whole", "from its middle"])
+def test_good_and_bad(kernel, owners, protocol, begun):
+    talk = Talk(owners).open()
+    if begun:
+        begin(talk, protocol)
+    for answer in (protocol.good, protocol.bad, protocol.good):
+        talk.ask(protocol.ask)
+        talk.answer(answer)
+    talk.close()
+    check(kernel, owners, protocol.name, {"ok": 2, "failed": 1})
+
+
+@each
+def test_byte_by_byte(kernel, owners, protocol):
+    talk = Talk(owners).open()
+    for ask, answer in (*protocol.begin, (protocol.ask, protocol.good), (protocol.ask, protocol.bad)):
+        for at in range(len(ask)):
+            talk.ask(ask[at : at + 1])
+        for at in range(len(answer)):
+            talk.answer(answer[at : at + 1])
+    talk.close()
+    check(kernel, owners, protocol.name, {"ok": 1, "failed": 1})
+
+
+@each
+def test_cut_anywhere(kernel, owners, protocol):
+    talk = Talk(owners).open()
+    begin(talk, protocol)
+    asks, answers = protocol.ask * 2, protocol.good + protocol.bad
+    n = max(len(asks), len(answers))
+    for at in range(1, n):
+        for data, send in ((asks, talk.ask), (answers, talk.answer)):
+            for part in (data[:at], data[at:]):
+                if part:
+                    send(part)
+    talk.close()
+    check(kernel, owners, protocol.name, {"ok": n - 1, "failed": n - 1})
+
+
+@each
+def test_pipelined(kernel, owners, protocol):
+    """Beyond what is remembered, requests count without latency."""
+    talk = Talk(owners).open()
+    begin(talk, protocol)
+    talk.ask(protocol.ask * 50)
+    talk.answer(protocol.good * 49 + protocol.bad)
+    talk.close()
+    check(kernel, owners, protocol.name, {"ok": 49, "failed": 1}, latencies=4)
+
+
+@each
+def test_segment_beyond_what_is_read(kernel, owners, protocol):
+    """Thousands at once: each counts, or ends as unknown."""
+    talk = Talk(owners).open()
+    begin(talk, protocol)
+    talk.ask(protocol.ask * 2000)
+    talk.answer(protocol.good * 2000)
+    talk.ask(protocol.ask)
+    talk.answer(protocol.good)
+    talk.close()
+    for end in ("client", "server"):
+        ended = requests_of(kernel, owners.ids[end]).ended
+        assert set(ended) <= {"2xx", "unknown"} and 100 < sum(ended.values()) <= 2001, f"{end}: {ended}"
+
+
+@each
+@pytest.mark.parametrize("how", ["closed", "reset"])
+def test_no_answer(kernel, owners, protocol, how):
+    talk = Talk(owners).open()
+    begin(talk, protocol)
+    talk.ask(protocol.ask)
+    talk.answer(protocol.good)
+    talk.ask(protocol.ask)
+    if how == "reset":
+        reset(talk.server)
+    else:
+        talk.server.close()
+    settle()
+    talk.close()
+    check(kernel, owners, protocol.name, {"ok": 1, how: 1}, ends=["client"])
+    check(kernel, owners, protocol.name, {"ok": 1, "closed": 1}, ends=["server"])  # its own doing, either way
+
+
+@each
+def test_latency_to_the_first_byte_of_the_answer(kernel, owners, protocol):
+    talk = Talk(owners).open()
+    begin(talk, protocol)
+    talk.ask(protocol.ask[:-3])
+    time.sleep(0.3)
+    talk.ask(protocol.ask[-3:])
+    time.sleep(0.1)
+    talk.answer(protocol.good[:6])
+    time.sleep(0.3)
+    talk.answer(protocol.good[6:])
+    talk.close()
+    for end in ("client", "server"):
+        got = requests_of(kernel, owners.ids[end])
+        assert got.latencies == 1 and 0.1 <= got.seconds < 0.25, f"{end}: {got.seconds:.3f} s"
+
+
+@each
+def test_overdue_and_in_flight(kernel, owners, protocol):
+    talk = Talk(owners).open()
+    begin(talk, protocol)
+    talk.ask(protocol.ask)
+    assert requests_of(kernel, owners.ids["server"]).in_flight == 1
+    time.sleep(2.2)
+    kernel.sweep()
+    talk.answer(protocol.good)
+    talk.ask(protocol.ask)
+    talk.answer(protocol.good)
+    talk.close()
+    check(kernel, owners, protocol.name, {"ok": 1, "overdue": 1})
+
+
+@each
+def test_long_by_intent(kernel, owners, protocol):
+    talk = Talk(owners).open()
+    begin(talk, protocol)
+    ask, answer = protocol.long
+    talk.ask(ask)
+    if protocol is REDIS:
+        time.sleep(2.2)
+        kernel.sweep()
+    talk.answer(answer)
+    talk.close()
+    check(kernel, owners, protocol.name, {"ok": 1}, latencies=0)
+
+
+@each
+@pytest.mark.parametrize("cut", [None, 1, 4])
+def test_agent_starts_later(late, owners, protocol, cut):
+    """Open for long, and idle: the next request tells. One that the agent's start cuts counts as nothing."""
+    talk = Talk(owners).open()
+    begin(talk, protocol)
+    talk.ask(protocol.ask)
+    talk.answer(protocol.good)
+    if cut:
+        talk.ask(protocol.ask[:cut])
+    kernel = late()
+    if cut:
+        talk.ask(protocol.ask[cut:])
+        talk.answer(protocol.good)
+    for answer in (protocol.good, protocol.bad):
+        talk.ask(protocol.ask)
+        talk.answer(answer)
+    talk.close()
+    check(kernel, owners, protocol.name, {"ok": 1, "failed": 1})
+
+
+def test_noise_is_no_protocol(kernel, owners):
+    """Bytes that mean nothing, from either side first, and behind the first byte of every message that somebody knows."""
+    noise = random.Random(4)
+    for first in (b"", *(bytes([c]) for c in range(256))):
+        talk = Talk(owners).open()
+        for send in noise.sample([talk.ask, talk.answer] * 4, 8):
+            send(first + noise.randbytes(noise.choice([1, 7, 60, 1400])))
+        talk.close()
+    for end in ("client", "server"):
+        assert requests_of(kernel, owners.ids[end]).ended == {}, end
+
+
+def test_redis_values(kernel, owners):
+    """Every sort of answer, nested, empty, none; errors inside of an answer are none of it."""
+    answers = [
+        b"+OK\r\n", b":-17\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n", b"$0\r\n\r\n", b"_\r\n", b"#t\r\n", b",1.5\r\n",
+        b"(3492890328409238509324850943850\r\n",
+        b"=5\r\ntxt:a\r\n", b"*2\r\n*3\r\n:1\r\n$1\r\na\r\n*-1\r\n%1\r\n+a\r\n*1\r\n-ERR x\r\n", b"~2\r\n+a\r\n+b\r\n",
+        b">2\r\n+message\r\n$3\r\nabc\r\n+OK\r\n", b"$70000\r\n" + b"-" * 70000 + b"\r\n",
+    ]  # fmt: skip
+    bad = [b"-ERR\r\n", b"-" + b"x" * 3000 + b"\r\n", b"!5\r\nERR x\r\n"]
+    talk = Talk(owners).open()
+    for answer in answers + bad:
+        talk.ask(resp(b"CMD", b"x" * 10))
+        talk.answer(answer)
+    talk.ask(b"PING\r\n")
+    talk.answer(b"+PONG\r\n")
+    talk.close()
+    check(kernel, owners, "redis", {"ok": len(answers) + 1, "failed": len(bad)})
+
+
+def test_redis_subscriber(kernel, owners):
+    talk = Talk(owners).open()
+    talk.ask(resp(b"subscribe", b"news"))
+    talk.answer(b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n")
+    for _ in range(3):
+        talk.answer(resp(b"message", b"news", b"-ERR"))
+    talk.close()
+    check(kernel, owners, "redis", {"ok": 1}, latencies=0)
+
+
+def test_postgres_extended(kernel, owners):
+    """What a Sync ends is one request, whatever it holds; the error may come before the Sync."""
+    begins = frame(b"P", b"\0select 1\0\0\0") + frame(b"B", b"\0\0" + bytes(8)) + frame(b"D", b"P\0")
+    begins += frame(b"E", b"\0" + bytes(4))
+    answers = frame(b"1") + frame(b"2") + frame(b"n") + frame(b"C", b"SELECT 0\0")
+    talk = Talk(owners).open()
+    begin(talk, POSTGRES)
+    talk.ask(begins + SYNC)
+    talk.answer(answers + READY)
+    talk.ask(begins)
+    talk.answer(frame(b"E", b"SERROR\0C22012\0\0"))
+    talk.ask(SYNC)
+    talk.answer(READY)
+    talk.ask((begins + SYNC) * 2)
+    talk.answer(frame(b"E", b"SERROR\0C22012\0\0") + READY + answers + READY)
+    talk.close()
+    check(kernel, owners, "postgres", {"ok": 2, "failed": 2})
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_postgres_asks_for_tls(kernel, owners, granted):
+    talk = Talk(owners).open()
+    talk.ask((8).to_bytes(4) + (80877103).to_bytes(4))
+    talk.answer(b"S" if granted else b"N")
+    begin(talk, POSTGRES)
+    talk.ask(POSTGRES.ask)
+    talk.answer(POSTGRES.good)
+    talk.close()
+    check(kernel, owners, "postgres", {} if granted else {"ok": 1})
+
+
+def test_postgres_copy(kernel, owners):
+    """The data that COPY FROM STDIN takes is its request going on: no wait of the server's."""
+    talk = Talk(owners).open()
+    begin(talk, POSTGRES)
+    talk.ask(frame(b"Q", b"copy t from stdin\0"))
+    talk.answer(frame(b"G", bytes(3)))
+    talk.ask(frame(b"d", b"1\n") * 3)
+    time.sleep(2.2)
+    kernel.sweep()
+    talk.ask(frame(b"c"))
+    talk.answer(frame(b"C", b"COPY 3\0") + READY)
+    talk.close()
+    check(kernel, owners, "postgres", {"ok": 1}, latencies=0)
