@@ -6,7 +6,8 @@
     benchmarks/diagnosis.py --set petshop --misses --json FILE
 
 AC@k: share of incidents whose true place is among the first k causes. F1: of the class of the first cause, the mean over the kinds
-of faults. Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
+of faults; both: class and place of the first cause are right; decoy: number of incidents whose first cause names a change that is not to
+blame. Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
 """
 
 import sys
@@ -21,15 +22,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from appstatus.diagnosis import diagnose
 from appstatus.diagnosis.result import Cause, Diagnosis
 from machine import describe
-from recorded import nezha, petshop
+from recorded import nezha, petshop, rootcausebench
 from recorded.case import Case
 
+CHANGES = frozenset({"rollout", "earlier-rollout"})
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "rca"
-SETS: dict[str, Callable[[Path], Iterator[Case]]] = {"petshop": petshop.cases, "nezha": nezha.cases}
+SETS: dict[str, Callable[[Path], Iterator[Case]]] = {
+    "petshop": petshop.cases,
+    "nezha": nezha.cases,
+    "rootcausebench": rootcausebench.cases,
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,24 @@ class Judged:
         return self.found.causes[0].klass if self.found.causes else ""
 
 
+    @property
+    def right(self) -> bool:
+        """Class and place of the first cause."""
+        return self.rank == 1 and self.klass in self.case.classes
+
+    @property
+    def changes(self) -> list[str]:
+        """What the first cause's evidence says was changed."""
+        return [fact.subject for cause in self.found.causes[:1] for fact in cause.evidence if fact.signal in CHANGES]
+
+    @property
+    def fooled(self) -> bool:
+        return any(change in (self.case.decoys or ()) for change in self.changes)
+
+
 def _place(cause: Cause, case: Case) -> str:
+    if case.sufferer and cause.neighbour:
+        return cause.path[-2].name
     return cause.instance if case.by_instance and cause.instance else cause.app.name
 
 
@@ -83,32 +107,33 @@ def main() -> int:
     return 0
 
 
-def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, object]:
-    figures: dict[str, object] = {"all": _figures(judged)}
+def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, Any]:
+    figures: dict[str, Any] = {"all": _figures(judged)}
     kinds = sorted({j.case.kind for j in judged})
     if len(kinds) > 1:
         figures |= {kind: _figures([j for j in judged if j.case.kind == kind]) for kind in kinds}
-    print(f"\n{name:28} cases  AC@1  AC@3  class   ms")
+    print(f"\n{name:28} cases  AC@1  AC@3  class  both decoy     ms")
     for kind, row in figures.items():
-        print(
-            f"  {kind:26} {row['cases']:5} {row['ac1']:5.2f} {row['ac3']:5.2f} "
-            f"{'    -' if row['class'] is None else format(row['class'], '5.2f')} {row['ms']:6.1f}"
-        )
+        known = [format(row[k], f) if row[k] is not None else "-" for k, f in (("class", ".2f"), ("both", ".2f"), ("decoys", "d"))]
+        print(f"  {kind:26} {row['cases']:5} {row['ac1']:5.2f} {row['ac3']:5.2f} {' '.join(f'{k:>5}' for k in known)} {row['ms']:6.1f}")
     for j in judged:
-        if misses and j.rank != 1:
+        if misses and (j.rank != 1 or (j.case.classes and not j.right) or j.fooled):
             causes = ", ".join(f"{_place(c, j.case)} {c.klass} {c.share:.2f}" for c in j.found.causes)
-            print(f"    {j.case.id}: is {j.case.truth}, said {causes or 'nothing'} {j.found.thin}")
+            truth = f"{j.case.truth} {'/'.join(sorted(j.case.classes))}"
+            print(f"    {j.case.id}: is {truth}, said {causes or 'nothing'} {' '.join(j.changes)} {j.found.thin}")
     return figures
 
 
-def _figures(judged: list[Judged]) -> dict[str, object]:
-    """class: share of the incidents of known class whose first cause is of it, right place or not."""
+def _figures(judged: list[Judged]) -> dict[str, Any]:
+    """class: share of the incidents of known class whose first cause is of it, right place or not; both: with the place."""
     known = [j for j in judged if j.case.classes]
     return {
         "cases": len(judged),
         "ac1": accuracy(judged, 1),
         "ac3": accuracy(judged, 3),
         "class": sum(j.klass in j.case.classes for j in known) / len(known) if known else None,
+        "both": sum(j.right for j in known) / len(known) if known else None,
+        "decoys": sum(j.fooled for j in judged) if any(j.case.decoys is not None for j in judged) else None,
         "ms": statistics.median(j.milliseconds for j in judged),
     }
 

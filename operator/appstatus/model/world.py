@@ -125,10 +125,27 @@ class Connection:
 
 
 @dataclass(slots=True)
+class LogPattern:
+    """Log lines of one application that differ only in numbers and ids.
+
+    text    a line of it, what varies masked
+    severe  warnings and worse
+    lines   (T,) lines/s; 0 where there is none
+    """
+
+    text: str
+    severe: bool
+    lines: F64
+
+
+@dataclass(slots=True)
 class Application:
     """``served`` is what its containers answered (inbound); probes of the kubelet and scrapes are already left out.
 
-    ``outside`` is the part of ``served`` that came from peers of class ``outside`` (no client side exists for it).
+    outside  the part of ``served`` that came from peers of class ``outside`` (no client side exists for it)
+    logs     of all its containers; empty where nobody reads logs
+    gauges   what its own exporter tells and no other field takes (queue lengths, disks, pools, rows read), by the metric's name; (T,),
+             counters as rates
     """
 
     key: AppKey
@@ -146,6 +163,8 @@ class Application:
     outside: Traffic = field(default_factory=Traffic)
     upstreams: list[Connection] = field(default_factory=list)
     downstreams: list[Connection] = field(default_factory=list)
+    logs: list[LogPattern] = field(default_factory=list)
+    gauges: dict[str, F64] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
