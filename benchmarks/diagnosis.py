@@ -6,8 +6,8 @@
     benchmarks/diagnosis.py --set petshop --misses --json FILE
 
 AC@k: share of incidents whose true place is among the first k causes. F1: of the class of the first cause, the mean over the kinds
-of faults; both: class and place of the first cause are right; decoy: number of incidents whose first cause names a change that is not to
-blame. Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
+of faults; both: class and place of the first cause are right; decoy: number of incidents whose first cause names a change that is
+not to blame. Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
 """
 
 import sys
@@ -30,7 +30,6 @@ from machine import describe
 from recorded import nezha, petshop, rootcausebench
 from recorded.case import Case
 
-CHANGES = frozenset({"rollout", "earlier-rollout"})
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "rca"
 SETS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "petshop": petshop.cases,
@@ -63,7 +62,7 @@ class Judged:
     @property
     def changes(self) -> list[str]:
         """What the first cause's evidence says was changed."""
-        return [fact.subject for cause in self.found.causes[:1] for fact in cause.evidence if fact.signal in CHANGES]
+        return [f.subject for cause in self.found.causes[:1] for f in cause.evidence if f.signal in ("rollout", "earlier-rollout")]
 
     @property
     def fooled(self) -> bool:
@@ -114,8 +113,11 @@ def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, Any]:
         figures |= {kind: _figures([j for j in judged if j.case.kind == kind]) for kind in kinds}
     print(f"\n{name:28} cases  AC@1  AC@3  class  both decoy     ms")
     for kind, row in figures.items():
-        known = [format(row[k], f) if row[k] is not None else "-" for k, f in (("class", ".2f"), ("both", ".2f"), ("decoys", "d"))]
-        print(f"  {kind:26} {row['cases']:5} {row['ac1']:5.2f} {row['ac3']:5.2f} {' '.join(f'{k:>5}' for k in known)} {row['ms']:6.1f}")
+        known = " ".join(
+            f"{'-' if row[name] is None else format(row[name], form):>5}"
+            for name, form in (("class", ".2f"), ("both", ".2f"), ("decoys", "d"))
+        )
+        print(f"  {kind:26} {row['cases']:5} {row['ac1']:5.2f} {row['ac3']:5.2f} {known} {row['ms']:6.1f}")
     for j in judged:
         if misses and (j.rank != 1 or (j.case.classes and not j.right) or j.fooled):
             causes = ", ".join(f"{_place(c, j.case)} {c.klass} {c.share:.2f}" for c in j.found.causes)

@@ -2,8 +2,8 @@
 
 What a metric means is told by its name, through one table for all scenarios; whatever the table does not know goes to
 `Application.gauges`. What the set does not tell is taken as constant or left out: a service whose requests are not counted gets
-`NOMINAL` of them per second; latency is a quantile, taken for the mean; of an edge (traces tell which there are) it is known what its
-callee does. A sample carries the time at which its minute begins. The world ends with the minute in which the alert fired.
+`NOMINAL` of them per second; latency is a quantile, taken for the mean; of an edge (traces tell which there are) it is known what
+its callee does. A sample carries the time at which its minute begins. The world ends with the minute in which the alert fired.
 
 The truth's class, which the set has no word for, from the commit and the remediation:
 
@@ -13,9 +13,11 @@ The truth's class, which the set has no word for, from the commit and the remedi
     purge, quarantine, skip                                             bad-input
     renew or rotate a certificate                                       certificate
     dns, resolver                                                       dns
-    zone, region                                                        zone
-    failover, provider, vendor, wait, escalate                          external, or zone where the notes speak of one
+    zone, region                                                        zone-down
+    failover, provider, vendor, wait, escalate                          external
     anything else                                                       not judged by class
+
+and where that is nothing, scale or failover, which help against many things, by what the notes speak of at least three times.
 
 Several commits that one service got at one time are one release. Every change that does not hold the commit to blame is a decoy.
 """
@@ -41,11 +43,19 @@ REMEDIES: tuple[tuple[str, str], ...] = (
     ("cert|renew|rotate", "certificate"),
     ("dns|resolver", "dns"),
     ("reschedul|evict|affinity|drain|cordon", "noisy-neighbour"),
-    ("zone|region", "zone"),
+    ("zone|region", "zone-down"),
     ("failover|provider|vendor|upstream|wait|escalat|fallback", "external"),
     ("scale|shed|rate-?limit|throttl", "traffic-surge"),
     ("purge|quarantine|skip|dead-?letter|data", "bad-input"),
 )
+
+THEMES: tuple[tuple[str, str], ...] = (
+    (r"\bdns\b|resolver", "dns"),
+    (r"\bcertificate|\btls\b|x509", "certificate"),
+    (r"availability zone|\bzone\b|\bregion\b", "zone-down"),
+    (r"\bprovider\b|third.party|\bvendor\b", "external"),
+)
+LEAST_MENTIONS = 3
 
 # The first pattern found in a metric's name says what it is.
 NAMES: tuple[tuple[str, str], ...] = (
@@ -103,10 +113,15 @@ def _case(folder: Path, truth: dict[str, object]) -> Case:
 def _classes(truth: dict[str, object]) -> frozenset[str]:
     if truth["root_cause_commit"] != "none":
         return frozenset({"bad-release"})
-    remedy = str(truth["remediation"]).lower()
-    found = next((klass for words, klass in REMEDIES if re.search(words, remedy)), None)
-    if found == "external" and re.search(r"\b(zone|region)\b", str(truth.get("notes", "")).lower()):
-        return frozenset({"zone", "external"})
+    remedy, notes = (str(truth.get(part, "")).lower() for part in ("remediation", "notes"))
+    found = next((klass for words, klass in REMEDIES if re.search(words, remedy)), "")
+    if found in ("noisy-neighbour", "bad-input"):
+        return frozenset({found})
+    # More instances, or another place, help against many things.
+    counts = {klass: len(re.findall(words, notes)) for words, klass in THEMES}
+    best = max(counts, key=lambda klass: counts[klass])
+    if counts[best] >= LEAST_MENTIONS:
+        return frozenset({best})
     return frozenset({found}) if found else frozenset()
 
 
@@ -205,6 +220,8 @@ def _application(
             gauges[metric] = np.diff(values, prepend=values[:1]) if metric.endswith("_total") else values
         else:
             by[meaning] = metric, values * (_unit(metric) if meaning in ("latency", "other latency", "memory") else 1.0)
+            if meaning in ("failing", "success", "other latency"):  # of what, its name says
+                gauges[metric] = by[meaning][1]
     made = application(name, [instance(f"{name}-0", node, _container(name, by))], changes)
     rate = np.full(times, NOMINAL)
     if "rate" in by:
@@ -225,8 +242,6 @@ def _application(
     if columns:
         latency = by.get("latency") or by.get("other latency")
         made.served = traffic(rate, latency[1] if latency else None, failing)
-        if "other latency" in by and "latency" in by:
-            gauges[by["other latency"][0]] = by["other latency"][1]
     made.gauges = gauges
     return made
 
@@ -267,7 +282,7 @@ def _calls(path: Path) -> set[tuple[str, str]]:
 
 def _lines(path: Path, times: F64) -> dict[str, tuple[list[LogPattern], str]]:
     """Service -> its log patterns, and the node that its lines name."""
-    found: dict[str, dict[tuple[str, bool], F64]] = {}
+    found: dict[str, dict[tuple[str, bool], LogPattern]] = {}
     homes: dict[str, str] = {}
     for text in path.read_text().splitlines():
         if not text.strip():
@@ -277,9 +292,8 @@ def _lines(path: Path, times: F64) -> dict[str, tuple[list[LogPattern], str]]:
         homes.setdefault(service, line.get("k8s.node", ""))
         at = int((_seconds(line["timestamp"]) - (times[0] - STEP)) // STEP)
         if 0 <= at < len(times):
-            pattern = re.sub(r"\d[\d.]*", "<*>", line["msg"]), line.get("severity_text", "").upper() in SEVERE
-            found.setdefault(service, {}).setdefault(pattern, np.zeros(len(times)))[at] += 1.0 / STEP
-    return {
-        service: ([LogPattern(text, severe, rate) for (text, severe), rate in patterns.items()], homes[service])
-        for service, patterns in found.items()
-    }
+            severe = line.get("severity_text", "").upper() in SEVERE
+            masked = re.sub(r"\b[0-9a-f]{6,}\b|\d[\d.]*", "<*>", line["msg"]), severe
+            pattern = found.setdefault(service, {}).setdefault(masked, LogPattern(line["msg"], severe, np.zeros(len(times))))
+            pattern.lines[at] += 1.0 / STEP
+    return {service: (list(found.get(service, {}).values()), home) for service, home in homes.items()}

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from appstatus.api.names import AppKey
+from appstatus.diagnosis.changes import change_before
 from appstatus.diagnosis.classes import classify
 from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Flow, Mode, Source
@@ -13,7 +14,7 @@ from appstatus.diagnosis.opaque import blame
 from appstatus.diagnosis.origin import origin
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
 from appstatus.diagnosis.shift import LEAST_REFERENCE, THRESHOLD, surprise
-from appstatus.diagnosis.signals import CAUSES, Signals, change_before
+from appstatus.diagnosis.signals import CAUSES, EARLIER, Signals
 from appstatus.diagnosis.suspects import suspects
 from appstatus.inspections.result import CheckResult
 from appstatus.model.series import F64
@@ -144,7 +145,8 @@ def _cause(app: AppKey, parts: list[tuple[Source, Signals, tuple[AppKey, ...]]])
             found = {**other.found, **found}
     rule = classify(found)
     first = [found[s] for s in (*rule.every, *rule.some) if s in found]
-    rest = [e for e in found.values() if e not in first]
+    # That it was changed long before is told where that is to blame.
+    rest = [e for e in found.values() if e not in first and e.signal not in EARLIER]
     # That calls fail is told with the edge already.
     told = [e for e in (*first, *rest) if (e.before, e.during) != (None, None) and e.signal != "failures"]
     return Cause(

@@ -128,7 +128,7 @@ class Connection:
 class LogPattern:
     """Log lines of one application that differ only in numbers and ids.
 
-    text    a line of it, what varies masked
+    text    a line of it
     severe  warnings and worse
     lines   (T,) lines/s; 0 where there is none
     """
@@ -144,7 +144,7 @@ class Application:
 
     outside  the part of ``served`` that came from peers of class ``outside`` (no client side exists for it)
     logs     of all its containers; empty where nobody reads logs
-    gauges   what its own exporter tells and no other field takes (queue lengths, disks, pools, rows read), by the metric's name; (T,),
+    gauges   what its own exporter tells and no other field takes (queue lengths, disks, pools), by the metric's name; (T,),
              counters as rates
     """
 
