@@ -27,7 +27,7 @@ from typing import Any
 from appstatus.diagnosis import diagnose
 from appstatus.diagnosis.result import Cause, Diagnosis
 from machine import describe
-from recorded import nezha, petshop, rootcausebench
+from recorded import ablation, nezha, petshop, rootcausebench
 from recorded.case import Case
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "rca"
@@ -90,20 +90,37 @@ def main() -> int:
     parser.add_argument("--set", choices=sorted(SETS), help="all without")
     parser.add_argument("--data", type=Path, help="folder of the set (with --set), or of all sets")
     parser.add_argument("--misses", action="store_true", help="list each miss with what was said instead")
+    parser.add_argument("--ablation", action="store_true", help="a table of AC@1 / AC@3 without each part of the diagnosis")
     parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
     print(describe())
     figures = {}
     for name in [given.set] if given.set else sorted(SETS):
         folder = (given.data or DATA / name) if given.set else (given.data or DATA) / name
-        judged = [judge(case) for case in SETS[name](folder)]
+        cases = list(SETS[name](folder))
+        judged = [judge(case) for case in cases]
         if not judged:
             print(f"{name}: nothing in {folder}", file=sys.stderr)
             return 1
         figures[name] = tell(name, judged, given.misses)
+        if given.ablation:
+            figures[name]["without"] = ablate(cases, judged)
     if given.json:
         given.json.write_text(json.dumps({"machine": describe(), "sets": figures}, indent=1))
     return 0
+
+
+def ablate(cases: list[Case], judged: list[Judged]) -> dict[str, object]:
+    """(AC@1, AC@3, class) by part that is left out."""
+    found: dict[str, object] = {}
+    print(f"  {'with everything':26}       {_told(_figures(judged))}")
+    for part, (what, _) in ablation.ABLATIONS.items():
+        with ablation.without(part):
+            less = [judge(case) for case in cases]
+        figures = _figures(less)
+        found[part] = figures["ac1"], figures["ac3"], figures["class"]
+        print(f"  without {part:18}       {_told(figures)}  {what}")
+    return found
 
 
 def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, Any]:
@@ -113,17 +130,18 @@ def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, Any]:
         figures |= {kind: _figures([j for j in judged if j.case.kind == kind]) for kind in kinds}
     print(f"\n{name:28} cases  AC@1  AC@3  class  both decoy     ms")
     for kind, row in figures.items():
-        known = " ".join(
-            f"{'-' if row[name] is None else format(row[name], form):>5}"
-            for name, form in (("class", ".2f"), ("both", ".2f"), ("decoys", "d"))
-        )
-        print(f"  {kind:26} {row['cases']:5} {row['ac1']:5.2f} {row['ac3']:5.2f} {known} {row['ms']:6.1f}")
+        print(f"  {kind:26} {row['cases']:5} {_told(row)} {row['ms']:6.1f}")
     for j in judged:
         if misses and (j.rank != 1 or (j.case.classes and not j.right) or j.fooled):
             causes = ", ".join(f"{_place(c, j.case)} {c.klass} {c.share:.2f}" for c in j.found.causes)
             truth = f"{j.case.truth} {'/'.join(sorted(j.case.classes))}"
             print(f"    {j.case.id}: is {truth}, said {causes or 'nothing'} {' '.join(j.changes)} {j.found.thin}")
     return figures
+
+
+def _told(row: dict[str, Any]) -> str:
+    columns = (("ac1", ".2f"), ("ac3", ".2f"), ("class", ".2f"), ("both", ".2f"), ("decoys", "d"))
+    return " ".join(f"{'-' if row[name] is None else format(row[name], form):>5}" for name, form in columns)
 
 
 def _figures(judged: list[Judged]) -> dict[str, Any]:
