@@ -4,6 +4,8 @@
     benchmarks/diagnosis.py                                                  every set that is there, one table
     benchmarks/diagnosis.py --set nezha --data FOLDER                        any folder of the same form
     benchmarks/diagnosis.py --set petshop --misses --json FILE
+    benchmarks/diagnosis.py --set scale                                      a made one: what it costs with 500 services
+    benchmarks/diagnosis.py --set pages                                      false pages: see benchmarks/pages.py
 
 AC@k: share of incidents whose true place is among the first k causes. F1: of the class of the first cause, the mean over the kinds
 of faults; both: class and place of the first cause are right; decoy: number of incidents whose first cause names a change that is
@@ -24,10 +26,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pages
 from appstatus.diagnosis import diagnose
 from appstatus.diagnosis.result import Cause, Diagnosis
 from machine import describe
-from recorded import ablation, nezha, petshop, rootcausebench
+from recorded import ablation, nezha, petshop, rootcausebench, scale
 from recorded.case import Case
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "rca"
@@ -35,6 +38,7 @@ SETS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "petshop": petshop.cases,
     "nezha": nezha.cases,
     "rootcausebench": rootcausebench.cases,
+    "scale": scale.cases,
 }
 
 
@@ -87,15 +91,18 @@ def accuracy(judged: list[Judged], k: int) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", choices=sorted(SETS), help="all without")
+    parser.add_argument("--set", choices=[*sorted(SETS), "pages"], help="all without")
     parser.add_argument("--data", type=Path, help="folder of the set (with --set), or of all sets")
     parser.add_argument("--misses", action="store_true", help="list each miss with what was said instead")
     parser.add_argument("--ablation", action="store_true", help="a table of AC@1 / AC@3 without each part of the diagnosis")
     parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
     print(describe())
-    figures = {}
-    for name in [given.set] if given.set else sorted(SETS):
+    figures: dict[str, Any] = {}
+    if given.set == "pages":
+        figures["pages"] = pages.report(given.data or DATA)
+    names = [name for name in sorted(SETS) if given.set in (None, name)]
+    for name in names:
         folder = (given.data or DATA / name) if given.set else (given.data or DATA) / name
         cases = list(SETS[name](folder))
         judged = [judge(case) for case in cases]
@@ -128,9 +135,9 @@ def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, Any]:
     kinds = sorted({j.case.kind for j in judged})
     if len(kinds) > 1:
         figures |= {kind: _figures([j for j in judged if j.case.kind == kind]) for kind in kinds}
-    print(f"\n{name:28} cases  AC@1  AC@3  class  both decoy     ms")
+    print(f"\n{name:28} cases  AC@1  AC@3  class  both decoy     ms worst")
     for kind, row in figures.items():
-        print(f"  {kind:26} {row['cases']:5} {_told(row)} {row['ms']:6.1f}")
+        print(f"  {kind:26} {row['cases']:5} {_told(row)} {row['ms']:6.1f} {row['worst']:5.0f}")
     for j in judged:
         if misses and (j.rank != 1 or (j.case.classes and not j.right) or j.fooled):
             causes = ", ".join(f"{_place(c, j.case)} {c.klass} {c.share:.2f}" for c in j.found.causes)
@@ -155,6 +162,7 @@ def _figures(judged: list[Judged]) -> dict[str, Any]:
         "both": sum(j.right for j in known) / len(known) if known else None,
         "decoys": sum(j.fooled for j in judged) if any(j.case.decoys is not None for j in judged) else None,
         "ms": statistics.median(j.milliseconds for j in judged),
+        "worst": max(j.milliseconds for j in judged),
     }
 
 
