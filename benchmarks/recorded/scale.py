@@ -1,7 +1,7 @@
 """Made, not recorded: one large cluster, to see what a diagnosis costs there.
 
-500 services in four levels below a front end, each called by up to three of the level above, three instances of each on 60 nodes, an
-hour of 15 s steps with noise; of every service its traffic with buckets, of every container CPU and memory. In each incident one
+500 services in four levels, each called by up to three of the level above, three instances of each on 60 nodes, an hour of 15 s
+steps with noise; of every service its traffic with buckets, of every container CPU and memory. In each incident one
 service fails, becomes slow, or is throttled, and a dozen others were just rolled out.
 """
 
@@ -65,8 +65,7 @@ def _world(random: np.random.Generator, culprit: int, kind: str) -> World:
     for i in random.choice(np.delete(np.arange(SERVICES), culprit), 12, replace=False):
         apps[i].changes = (Change(BEGAN + STEP * (TIMES - BAD) - 40.0, "rollout", f"s{i}:v2"),)
     edges = [
-        connection(f"s{caller}", f"s{callee}", _traffic(0.2 * rate[caller], mean[callee] + 0.0005, failing[callee], held=False), TIMES)
-        for caller, callee in calls
+        connection(f"s{a}", f"s{b}", _traffic(0.2 * rate[a], mean[b] + 0.0005, failing[b], held=False), TIMES) for a, b in calls
     ]
     nodes = [Node(f"n{n}", ready=True, cpu_usage=0.4 * (1.0 + 0.05 * random.standard_normal(TIMES))) for n in range(NODES)]
     return world(BEGAN + STEP * np.arange(TIMES), STEP, apps, edges, nodes)

@@ -66,9 +66,10 @@ def diagnose(
     parts, found, accounts, flow, weights = examine(world, app, statuses, since)
     causes = _causes(accounts, flow, app, checks)
     thin = _thin(world, found, causes, parts)
-    if thin or len(causes) < MOST_CAUSES:
+    # What is followed to most of the excess, and explained there, needs no others.
+    if thin or not causes or causes[0].share < DOMINANT or not _explained(causes[0]):
         most: Mode = max(weights, key=lambda m: weights[m]) if weights else next(iter(parts))
-        others = suspects(accounts, app, most, checks)
+        others = suspects(accounts, app, most, checks, strong=not thin)
         strong = [other for other in others if _explained(other)]
         causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
     dominant = bool(causes) and causes[0].share >= DOMINANT and not thin

@@ -10,7 +10,7 @@ from appstatus.diagnosis.excess import Accounts, Excess
 from appstatus.diagnosis.flow import Source
 from appstatus.diagnosis.logs import said
 from appstatus.diagnosis.result import Evidence
-from appstatus.diagnosis.shift import THRESHOLD, Shift, shift
+from appstatus.diagnosis.shift import THRESHOLD, Shift, middle, shift
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID
 from appstatus.model.series import F64
@@ -77,10 +77,15 @@ _FLOORS = {"throttled": 0.02, "cpu-delay": 0.05, "cpu-usage": 0.05, "node-cpu": 
 
 
 class Signals:
-    """``found``: signal -> evidence, for one source."""
+    """``found``: signal -> evidence, for one source; ``symptoms``: not only of causes (which costs half as much)."""
 
     def __init__(
-        self, accounts: Accounts, source: Source, violator: Application, checks: Mapping[AppKey, Sequence[CheckResult]]
+        self,
+        accounts: Accounts,
+        source: Source,
+        violator: Application,
+        checks: Mapping[AppKey, Sequence[CheckResult]],
+        symptoms: bool = True,
     ) -> None:
         self.accounts = accounts
         self.world: World = accounts.world
@@ -91,7 +96,8 @@ class Signals:
         self.instance = ""
         self.node = ""
         self.neighbour: AppKey | None = None
-        self._symptoms()
+        if symptoms:
+            self._symptoms()
         if source.kind == "network":
             self._network()
             return
@@ -100,7 +106,8 @@ class Signals:
         self._said()
         self._cpu()
         self._memory()
-        self._traffic(violator)
+        if symptoms:
+            self._traffic(violator)
         self._calls()
         self._failing(checks.get(self.app.key, ()))
 
@@ -237,8 +244,8 @@ class Signals:
 
     def _least_usage(self) -> float:
         """Cores that count, of a small container less than of a large one."""
-        limits = [c.cpu_limit for _, c in self._containers() if c.cpu_limit is not None and not np.isnan(c.cpu_limit).all()]
-        return min([_FLOORS["cpu-usage"], *(_PART_OF_LIMIT * float(np.nanmedian(limit)) for limit in limits)])
+        limits = [c.cpu_limit[~np.isnan(c.cpu_limit)] for _, c in self._containers() if c.cpu_limit is not None]
+        return min([_FLOORS["cpu-usage"], *(_PART_OF_LIMIT * middle(limit) for limit in limits if len(limit))])
 
     def _around(self, instance: Instance) -> None:
         """The node and who else is on it."""
@@ -306,9 +313,12 @@ class Signals:
 
     def _per_window(self, values: F64) -> tuple[float, float]:
         """Mean rates before and during; NaN is nothing known, not 0."""
-        parts = (values[self.windows.reference], values[self.windows.incident])
-        before, during = (part[~np.isnan(part)] for part in parts)
-        return (float(before.mean()) if len(before) else 0.0), (float(during.mean()) if len(during) else float("inf"))
+        found = []
+        for window, unknown in ((self.windows.reference, 0.0), (self.windows.incident, float("inf"))):
+            part = values[window]
+            part = part[~np.isnan(part)]
+            found.append(float(part.sum()) / len(part) if len(part) else unknown)
+        return found[0], found[1]
 
 
 def requests(app: Application, times: int) -> F64:

@@ -52,9 +52,10 @@ def add(parts: list[F64], times: int) -> F64:
     """Sum of (T,) arrays that ignores NaN, but is NaN where every part is."""
     if not parts:
         return np.full(times, np.nan)
-    stack = np.vstack(parts)
-    known = ~np.isnan(stack)
-    return np.where(known.any(axis=0), np.where(known, stack, 0.0).sum(axis=0), np.nan)
+    found = parts[0].copy()
+    for part in parts[1:]:
+        found = np.where(np.isnan(part), found, np.where(np.isnan(found), part, found + part))
+    return found
 
 
 @dataclass(slots=True)
