@@ -7,9 +7,10 @@
 Recorded: what was recorded without a fault, every 15 s in the ledger, evaluated every minute: the default availability objective
 of the application that users see, and the default latency objective as if it could page, with a threshold that the first quarter of
 the recording keeps (a system that is slow by nature says nothing of alerts). A page is false unless at least one request in ten
-was bad in the five minutes before. Thin traffic: Poisson requests and errors over 30 days at a rate that the objective allows; beside it
-how often the plain rule of the SRE workbook, without a minimum of bad events, would have paged. Outages: after which time one of
-known size is found, against the closed form; what finds nothing sends no page either.
+was bad in the five minutes before.
+Thin traffic: Poisson requests and errors over 30 days at a rate that the objective allows; beside it how often the plain rule of
+the SRE workbook, without a minimum of bad events, would have paged.
+Outages: after which time one of known size is found, against the closed form; what finds nothing sends no page either.
 """
 
 import sys

@@ -71,7 +71,7 @@ class Accounts:
     def __init__(self, world: World, windows: Windows, bad: frozenset[str]) -> None:
         self.world = world
         self.windows = windows
-        self._bad = bad | UNANSWERED
+        self.bad = bad | UNANSWERED
         self._edges: dict[tuple[AppKey, AppKey], Excess] = {}
         self._nodes: dict[AppKey, Excess] = {}
         self._served: dict[AppKey, Excess | None] = {}
@@ -134,7 +134,8 @@ class Accounts:
 
     def incoming(self, app: Application) -> Excess:
         """What all its clients see together."""
-        return total([Excess(self._nothing, self._nothing, self._nothing), *(self.edge(connection) for connection in app.downstreams)])
+        nothing = Excess(self._nothing, self._nothing, self._nothing)
+        return total([nothing, *(self.edge(connection) for connection in app.downstreams)])
 
     def node(self, app: Application) -> Excess:
         """What the application costs its users: answers as its containers sent them, and requests its clients got no answer to.
@@ -210,7 +211,7 @@ class Accounts:
         return spent_in - before * number_in, before, during
 
     def _traffic(self, traffics: list[Traffic]) -> Excess:
-        bad = [v for t in traffics for s, v in t.requests.items() if s in self._bad]
+        bad = [v for t in traffics for s, v in t.requests.items() if s in self.bad]
         silent = [v for t in traffics for s, v in t.requests.items() if s in UNANSWERED]
         every = [v for t in traffics for v in t.requests.values()]
         failed, requests, before = self._counts(bad, every)

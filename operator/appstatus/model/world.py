@@ -77,6 +77,7 @@ class Container:
 class Instance:
     """A pod (or, without cluster rights, what the metrics' labels tell of one).
 
+    served         the requests that it answered, without their latency; None where nothing is known of them
     unready_since  unix seconds, None while it is ready or where the API server cannot be asked
     trouble        why it is not ready, as the API server says it (``CrashLoopBackOff``, ``Unschedulable: ...``), else empty
     """
@@ -90,6 +91,7 @@ class Instance:
     containers: dict[str, Container] = field(default_factory=dict)
     unready_since: float | None = None
     trouble: str = ""
+    served: Traffic | None = None
 
 
 @dataclass(slots=True)
