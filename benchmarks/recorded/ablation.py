@@ -31,7 +31,7 @@ ABLATIONS: dict[str, tuple[str, list[tuple[object, str, object]]]] = {
     ),
     "changes": (
         "rollouts and configuration changes are not known",
-        [(_signals, "change_before", lambda *_: None), (_signals, "earlier", lambda *_: None)],
+        [(_signals, "change_before", lambda *_: None), *((_signals, name, lambda *_: None) for name in ("earlier", "first_sign"))],
     ),
     "logs": ("nobody reads logs", [(_signals, "said", lambda *_: [])]),
     "suspects": ("only what can be followed is named", [(_diagnose, "suspects", lambda *_: [])]),

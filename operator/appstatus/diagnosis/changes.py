@@ -97,6 +97,28 @@ def earlier(app: Application, world: World, windows: Windows) -> Step | None:
     return None
 
 
+def first_sign(app: Application, world: World, windows: Windows) -> Step | None:
+    """A change that fits not the onset but its first sign: when something of the application left its ordinary range for good.
+
+    What rises for minutes has its onset, the single step that explains most, in the middle.
+    """
+    first: Step | None = None
+    last = int(np.searchsorted(world.times, windows.onset, "right"))
+    for name, values, floor in signs(app, len(world.times)):
+        moved = shift(values, windows, floor)
+        if moved is None or moved.score <= THRESHOLD:
+            continue
+        limit = moved.before + THRESHOLD * (moved.during - moved.before) / moved.score
+        ordinary = np.flatnonzero(~(values[:last] > limit))
+        if not len(ordinary) or ordinary[-1] == last - 1:
+            continue
+        began = float(world.times[ordinary[-1]])
+        change = change_before(app, began, world.step)
+        if change is not None and (first is None or change.time < first.change.time):
+            first = Step(change, name, moved.before, moved.during, moved.score)
+    return first
+
+
 def _moving(before: F64, floor: float) -> bool:
     """Whether the last samples before a change were out of the ordinary as well; what rises already is not the change's doing."""
     known = before[~np.isnan(before)]

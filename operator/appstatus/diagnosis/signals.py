@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from appstatus.api.names import AppKey
-from appstatus.diagnosis.changes import change_before, earlier
+from appstatus.diagnosis.changes import change_before, earlier, first_sign
 from appstatus.diagnosis.excess import Accounts, Excess
 from appstatus.diagnosis.flow import Source
 from appstatus.diagnosis.logs import said
@@ -204,11 +204,15 @@ class Signals:
 
     def _changes(self) -> None:
         change = change_before(self.app, self.windows.onset, self.world.step)
-        if change is not None:
+        if change is not None and change.kind == "rollout":
             self._note("rollout", change.what or self.app.key.name, None, change.time, "time")
             return
-        since = earlier(self.app, self.world, self.windows)
-        if since is not None:
+        given = self.app, self.world, self.windows
+        since = (earlier(*given) or first_sign(*given)) if self.app.changes else None
+        # A configuration that no rollout carries takes effect late or never: a rollout with which something moved comes first.
+        if change is not None and (since is None or since.change.kind != "rollout"):
+            self._note("rollout", change.what or self.app.key.name, None, change.time, "time")
+        elif since is not None:
             self._note("earlier-rollout", since.change.what or self.app.key.name, None, since.change.time, "time")
             self._note("changed-since", since.name, since.before, since.during, "")
 

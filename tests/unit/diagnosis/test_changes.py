@@ -96,6 +96,20 @@ def test_an_earlier_release_is_innocent_of_what_did_not_move_with_it(gauge: np.n
     assert (found.klass, blamed(found)) == ("inside", [])
 
 
+def test_a_change_that_fits_the_first_sign_of_a_slow_rise() -> None:
+    made = cart((360, "v2"))
+    made.gauges["queue"] = np.where(ONSET - 330 < TIMES, 40.0, 1.0)
+    found = cause(shop(made, failing=0.5))
+    assert (found.klass, blamed(found)) == ("bad-release", ["v2"])
+
+
+def test_a_configuration_at_the_onset_yields_to_a_rollout_with_which_something_moved() -> None:
+    made = cart((1500, "v2"))
+    made.changes += (Change(ONSET - 30, "config", "settings"),)
+    made.gauges["rows_read"] = since(1500, 50.0, 9e5)
+    assert blamed(cause(shop(made, failing=0.5))) == ["v2"]
+
+
 @pytest.mark.parametrize(
     ("line", "klass"),
     [
