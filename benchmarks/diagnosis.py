@@ -4,9 +4,12 @@
     benchmarks/diagnosis.py                                                  every set that is there, one table
     benchmarks/diagnosis.py --set nezha --data FOLDER                        any folder of the same form
     benchmarks/diagnosis.py --set petshop --misses --json FILE
+    benchmarks/diagnosis.py --set scale                                      a made one: what it costs with 500 services
+    benchmarks/diagnosis.py --set pages                                      false pages: see benchmarks/pages.py
 
 AC@k: share of incidents whose true place is among the first k causes. F1: of the class of the first cause, the mean over the kinds
-of faults. Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
+of faults; both: class and place of the first cause are right; decoy: number of incidents whose first cause names a change that is
+not to blame. Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
 """
 
 import sys
@@ -21,15 +24,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pages
 from appstatus.diagnosis import diagnose
 from appstatus.diagnosis.result import Cause, Diagnosis
 from machine import describe
-from recorded import ablation, nezha, petshop
+from recorded import ablation, nezha, petshop, rootcausebench, scale
 from recorded.case import Case
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "rca"
-SETS: dict[str, Callable[[Path], Iterator[Case]]] = {"petshop": petshop.cases, "nezha": nezha.cases}
+SETS: dict[str, Callable[[Path], Iterator[Case]]] = {
+    "petshop": petshop.cases,
+    "nezha": nezha.cases,
+    "rootcausebench": rootcausebench.cases,
+    "scale": scale.cases,
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,24 @@ class Judged:
         return self.found.causes[0].klass if self.found.causes else ""
 
 
+    @property
+    def right(self) -> bool:
+        """Class and place of the first cause."""
+        return self.rank == 1 and self.klass in self.case.classes
+
+    @property
+    def changes(self) -> list[str]:
+        """What the first cause's evidence says was changed."""
+        return [f.subject for cause in self.found.causes[:1] for f in cause.evidence if f.signal in ("rollout", "earlier-rollout")]
+
+    @property
+    def fooled(self) -> bool:
+        return any(change in (self.case.decoys or ()) for change in self.changes)
+
+
 def _place(cause: Cause, case: Case) -> str:
+    if case.sufferer and cause.neighbour:
+        return cause.path[-2].name
     return cause.instance if case.by_instance and cause.instance else cause.app.name
 
 
@@ -64,15 +91,18 @@ def accuracy(judged: list[Judged], k: int) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", choices=sorted(SETS), help="all without")
+    parser.add_argument("--set", choices=[*sorted(SETS), "pages"], help="all without")
     parser.add_argument("--data", type=Path, help="folder of the set (with --set), or of all sets")
     parser.add_argument("--misses", action="store_true", help="list each miss with what was said instead")
     parser.add_argument("--ablation", action="store_true", help="a table of AC@1 / AC@3 without each part of the diagnosis")
     parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
     print(describe())
-    figures = {}
-    for name in [given.set] if given.set else sorted(SETS):
+    figures: dict[str, Any] = {}
+    if given.set == "pages":
+        figures["pages"] = pages.report(given.data or DATA)
+    names = [name for name in sorted(SETS) if given.set in (None, name)]
+    for name in names:
         folder = (given.data or DATA / name) if given.set else (given.data or DATA) / name
         cases = list(SETS[name](folder))
         judged = [judge(case) for case in cases]
@@ -88,44 +118,51 @@ def main() -> int:
 
 
 def ablate(cases: list[Case], judged: list[Judged]) -> dict[str, object]:
-    """(AC@1, AC@3) by part that is left out."""
+    """(AC@1, AC@3, class) by part that is left out."""
     found: dict[str, object] = {}
-    print(f"  {'with everything':26}       {accuracy(judged, 1):5.2f} {accuracy(judged, 3):5.2f}")
+    print(f"  {'with everything':26}       {_told(_figures(judged))}")
     for part, (what, _) in ablation.ABLATIONS.items():
         with ablation.without(part):
             less = [judge(case) for case in cases]
-        found[part] = accuracy(less, 1), accuracy(less, 3)
-        print(f"  without {part:18}       {accuracy(less, 1):5.2f} {accuracy(less, 3):5.2f}  {what}")
+        figures = _figures(less)
+        found[part] = figures["ac1"], figures["ac3"], figures["class"]
+        print(f"  without {part:18}       {_told(figures)}  {what}")
     return found
 
 
-def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, object]:
-    figures: dict[str, object] = {"all": _figures(judged)}
+def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, Any]:
+    figures: dict[str, Any] = {"all": _figures(judged)}
     kinds = sorted({j.case.kind for j in judged})
     if len(kinds) > 1:
         figures |= {kind: _figures([j for j in judged if j.case.kind == kind]) for kind in kinds}
-    print(f"\n{name:28} cases  AC@1  AC@3  class   ms")
+    print(f"\n{name:28} cases  AC@1  AC@3  class  both decoy     ms worst")
     for kind, row in figures.items():
-        print(
-            f"  {kind:26} {row['cases']:5} {row['ac1']:5.2f} {row['ac3']:5.2f} "
-            f"{'    -' if row['class'] is None else format(row['class'], '5.2f')} {row['ms']:6.1f}"
-        )
+        print(f"  {kind:26} {row['cases']:5} {_told(row)} {row['ms']:6.1f} {row['worst']:5.0f}")
     for j in judged:
-        if misses and j.rank != 1:
+        if misses and (j.rank != 1 or (j.case.classes and not j.right) or j.fooled):
             causes = ", ".join(f"{_place(c, j.case)} {c.klass} {c.share:.2f}" for c in j.found.causes)
-            print(f"    {j.case.id}: is {j.case.truth}, said {causes or 'nothing'} {j.found.thin}")
+            truth = f"{j.case.truth} {'/'.join(sorted(j.case.classes))}"
+            print(f"    {j.case.id}: is {truth}, said {causes or 'nothing'} {' '.join(j.changes)} {j.found.thin}")
     return figures
 
 
-def _figures(judged: list[Judged]) -> dict[str, object]:
-    """class: share of the incidents of known class whose first cause is of it, right place or not."""
+def _told(row: dict[str, Any]) -> str:
+    columns = (("ac1", ".2f"), ("ac3", ".2f"), ("class", ".2f"), ("both", ".2f"), ("decoys", "d"))
+    return " ".join(f"{'-' if row[name] is None else format(row[name], form):>5}" for name, form in columns)
+
+
+def _figures(judged: list[Judged]) -> dict[str, Any]:
+    """class: share of the incidents of known class whose first cause is of it, right place or not; both: with the place."""
     known = [j for j in judged if j.case.classes]
     return {
         "cases": len(judged),
         "ac1": accuracy(judged, 1),
         "ac3": accuracy(judged, 3),
         "class": sum(j.klass in j.case.classes for j in known) / len(known) if known else None,
+        "both": sum(j.right for j in known) / len(known) if known else None,
+        "decoys": sum(j.fooled for j in judged) if any(j.case.decoys is not None for j in judged) else None,
         "ms": statistics.median(j.milliseconds for j in judged),
+        "worst": max(j.milliseconds for j in judged),
     }
 
 

@@ -29,8 +29,12 @@ ABLATIONS: dict[str, tuple[str, list[tuple[object, str, object]]]] = {
         "client's and server's latency are not compared",
         [(_flow.Flow, "_network", lambda *_: 0.0), (_origin, "gaps", _nobody), (_suspects, "gaps", _nobody)],
     ),
-    "changes": ("rollouts and configuration changes are not known", [(_signals, "change_before", lambda *_: None)]),
-    "suspects": ("only what can be followed is named", [(_diagnose, "suspects", lambda *_: [])]),
+    "changes": (
+        "rollouts and configuration changes are not known",
+        [(_signals, "change_before", lambda *_: None), *((_signals, name, lambda *_: None) for name in ("earlier", "first_sign"))],
+    ),
+    "logs": ("nobody reads logs", [(_signals, "said", lambda *_: [])]),
+    "suspects": ("only what can be followed is named", [(_diagnose, "suspects", lambda *_, **__: [])]),
     "explained": ("a share counts the same whether anything explains it or not", [(_diagnose, "UNEXPLAINED", 1.0)]),
     "new calls": ("a callee that was not called before is like any other", [(_excess.Accounts, "begun", lambda *_: False)]),
 }

@@ -23,7 +23,8 @@ class Case:
     classes  ids of the product's classes that are right; empty: the set does not say
     kind     the set's own name for the kind of fault
     since    unix seconds if the alert says when it began, else the diagnosis finds it
-    decoys   changes that are not to blame, as ``Change.what`` names them
+    decoys   changes that are not to blame, as ``Change.what`` names them; None: the set has no changes
+    sufferer of a noisy neighbour the truth names who suffers from it, not who it is
     """
 
     id: str
@@ -35,7 +36,8 @@ class Case:
     classes: frozenset[str] = frozenset()
     since: float | None = None
     by_instance: bool = False
-    decoys: frozenset[str] = frozenset()
+    decoys: frozenset[str] | None = None
+    sufferer: bool = False
     checks: Mapping[AppKey, Sequence[CheckResult]] = field(default_factory=dict)
 
 

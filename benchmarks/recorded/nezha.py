@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from appstatus.api.names import AppKey
 from appstatus.model.series import F64
 from appstatus.model.world import Application, Connection, Container, Node, World
 
@@ -46,12 +47,12 @@ def cases(data: Path) -> Iterator[Case]:
             )
 
 
-def healthy(data: Path) -> Iterator[tuple[str, World]]:
-    """Each day from the last fault's end on."""
+def healthy(data: Path) -> Iterator[tuple[str, World, AppKey]]:
+    """Each day from the last fault's end on, and whose SLO it is."""
     for faults in sorted(data.glob("*/*-fault_list.json")):
         day = _Day(faults.parent / "metric")
         last = max(_seconds(fault["inject_time"]) for hour in json.loads(faults.read_text()).values() for fault in hour)
-        yield faults.parent.name, day.world(last + 1800.0, day.end)
+        yield faults.parent.name, day.world(last + 1800.0, day.end), key(day.front)
 
 
 class _Day:

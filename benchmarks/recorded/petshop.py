@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from appstatus.api.names import AppKey
 from appstatus.model.series import F64
 from appstatus.model.world import World
 
-from recorded.case import Case, application, connection, key, traffic, violated, world
+from recorded.case import Case, application, buckets, connection, key, traffic, violated, world
 
 STEP, WIDE = 15.0, 300.0  # the operator's step; a sample of the set is so many of those
 BEGAN = 1.7e9
 FRONT = "PetSite"
+QUANTILES = {0.5: "p50", 0.9: "p90", 0.95: "p95", 0.99: "p99"}
 
 
 def cases(data: Path) -> Iterator[Case]:
@@ -31,19 +33,25 @@ def cases(data: Path) -> Iterator[Case]:
         )
 
 
-def healthy(data: Path) -> Iterator[tuple[str, World]]:
-    """The hours without an issue."""
+def healthy(data: Path) -> Iterator[tuple[str, World, AppKey]]:
+    """The hours without an issue, and whose SLO it is; of that one quantiles of latency are known."""
     for metrics in sorted(data.glob("*/noissue/metrics.csv")):
-        yield str(metrics.parent.relative_to(data)), _world(_table(metrics), metrics.parents[1] / "graph.csv", 1)
+        made = _world(_table(metrics), metrics.parents[1] / "graph.csv")
+        served = made.applications[key(FRONT)].served
+        levels = {q: _table(metrics, statistic)[FRONT, "latency"] for q, statistic in QUANTILES.items()}
+        good = served.requests["2xx"]  # only good answers are timed
+        served.timed = good
+        served.buckets = buckets(good, {q: np.repeat(np.nan_to_num(v), round(WIDE / STEP)) for q, v in levels.items()})
+        yield str(metrics.parent.relative_to(data)), made, key(FRONT)
 
 
-def _table(path: Path) -> dict[tuple[str, str], F64]:
-    """(node, metric) -> values, of the statistic Average or Sum."""
+def _table(path: Path, *statistics: str) -> dict[tuple[str, str], F64]:
+    """(node, metric) -> values, of the statistic Average or Sum if no other is given."""
     rows = list(csv.reader(path.read_text().splitlines()))
     found = {}
     for column in range(1, len(rows[0])):
         node, metric, statistic = (rows[i][column] for i in range(3))
-        if statistic in ("Average", "Sum"):
+        if statistic in (statistics or ("Average", "Sum")):
             found[node, metric] = np.array([float(row[column] or "nan") for row in rows[4:]])
     return found
 

@@ -24,6 +24,11 @@ CLASSES: dict[str, CauseClass] = {
     "network-unreachable": CauseClass(
         "cannot be reached", "Is it listening on that port, is it behind the Service, does a NetworkPolicy forbid it?"
     ),
+    "certificate": CauseClass("certificate not accepted", "Renew the certificate, or restart what still holds the old one."),
+    "dns": CauseClass("cannot resolve names", "Look at the cluster's resolver: its CPU, its log, what it forwards to."),
+    "zone-down": CauseClass(
+        "a zone of the cloud is impaired", "Look at the provider's status page; move traffic and instances away."
+    ),
     "traffic-surge": CauseClass("traffic surge", "Add replicas or shed load; find where the traffic comes from."),
     "cpu-throttled": CauseClass("CPU throttled by its own limit", "Raise or remove the CPU limit."),
     "bad-release": CauseClass("bad release", "Roll back (`kubectl rollout undo`), then compare the two versions."),
@@ -40,6 +45,10 @@ CLASSES: dict[str, CauseClass] = {
     ),
     "pool-saturation": CauseClass(
         "waits for connections that are held", "Look for connections that are never given back, then at the size of the pool."
+    ),
+    "disk-full": CauseClass("disk full", "Free or enlarge the volume; find out what has filled it."),
+    "bad-input": CauseClass(
+        "cannot digest what it is sent", "Set the message aside (dead-letter queue) and ask its sender; a rollback changes nothing."
     ),
     "inside": CauseClass("slow inside", "Look at its own work: log, profile, locks, slow queries, disk, what it waits for."),
     "error-burst": CauseClass("answers with errors", "Read its log from the onset on; no resource explains the errors."),
@@ -70,8 +79,15 @@ RULES: tuple[Rule, ...] = (
     Rule("external", ("external",)),
     Rule("memory-oom", ("oom-kills",)),
     Rule("network-latency", ("network",)),
+    # No release makes these happen.
+    Rule("certificate", ("certificate",)),
+    Rule("dns", ("dns",)),
+    Rule("zone-down", ("zone-down",)),
+    Rule("external", ("provider",)),
     # More traffic explains that a limit is hit: before throttling.
     Rule("traffic-surge", ("more-traffic",), ("throttled", "cpu-delay", "cpu-usage", "slow", "errors"), ("no-instances",)),
+    # Who is held back without using more CPU than before, on a node that somebody else fills, is held back by that.
+    Rule("noisy-neighbour", ("neighbour", "node-cpu"), ("throttled", "cpu-delay"), ("cpu-usage",)),
     Rule("cpu-throttled", ("throttled",)),
     Rule(
         "bad-release",
@@ -82,9 +98,17 @@ RULES: tuple[Rule, ...] = (
     Rule("network-unreachable", ("failed-connects",)),
     Rule("noisy-neighbour", ("cpu-delay", "neighbour")),
     Rule("cpu-contention", ("cpu-delay", "node-cpu"), none=("cpu-usage",)),
+    # A change of which something is left comes before what it may have led to.
+    Rule(
+        "bad-release",
+        ("earlier-rollout", "changed-since"),
+        ("errors", "slow", "failures", "disk-full", "memory-near-limit", "cpu-usage"),
+    ),
     Rule("cpu-demand", ("cpu-usage",)),
     Rule("memory-pressure", ("memory-near-limit",)),
     Rule("pool-saturation", ("pool-held",)),
+    Rule("disk-full", ("disk-full",)),
+    Rule("bad-input", ("bad-input", "errors")),
     Rule("inside", ("opaque",)),
     Rule("error-burst", ("errors",)),
     Rule("dependency-failure", ("failures",)),

@@ -11,7 +11,7 @@ import numpy as np
 
 from appstatus.api.names import AppKey
 from appstatus.diagnosis.excess import Accounts
-from appstatus.diagnosis.shift import RELATIVE_FLOOR, THRESHOLD, Shift, shift
+from appstatus.diagnosis.shift import RELATIVE_FLOOR, THRESHOLD, Shift, middle, shift
 from appstatus.model.world import Connection
 
 LEAST_GAP = 0.002  # seconds
@@ -63,5 +63,6 @@ def _moved(accounts: Accounts, connection: Connection) -> Shift | None:
         return None
     # The two ends are measured apart: their difference is no better known than the larger one is steady.
     usual = seen[accounts.windows.reference]
-    floor = RELATIVE_FLOOR * float(np.nanmedian(usual)) if not np.isnan(usual).all() else 0.0
+    usual = usual[~np.isnan(usual)]
+    floor = RELATIVE_FLOOR * middle(usual) if len(usual) else 0.0
     return shift(np.maximum(seen - served, 0.0), accounts.windows, max(LEAST_GAP, floor))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from appstatus.api.names import AppKey
+from appstatus.diagnosis.changes import change_before
 from appstatus.diagnosis.classes import classify
 from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Flow, Mode, Source
@@ -14,7 +15,7 @@ from appstatus.diagnosis.opaque import blame
 from appstatus.diagnosis.origin import origin
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
 from appstatus.diagnosis.shift import LEAST_REFERENCE, THRESHOLD, surprise
-from appstatus.diagnosis.signals import CAUSES, Signals, change_before
+from appstatus.diagnosis.signals import CAUSES, EARLIER, Signals
 from appstatus.diagnosis.specific import attribution
 from appstatus.diagnosis.suspects import suspects
 from appstatus.inspections.result import CheckResult
@@ -66,9 +67,10 @@ def diagnose(
     parts, found, accounts, flow, weights = examine(world, app, statuses, since)
     causes = _causes(accounts, flow, app, checks)
     thin = _thin(world, found, causes, parts)
-    if thin or len(causes) < MOST_CAUSES:
+    # What is followed to most of the excess, and explained there, needs no others.
+    if thin or not causes or causes[0].share < DOMINANT or not _explained(causes[0]):
         most: Mode = max(weights, key=lambda m: weights[m]) if weights else next(iter(parts))
-        others = suspects(accounts, app, most, checks)
+        others = suspects(accounts, app, most, checks, strong=not thin)
         strong = [other for other in others if _explained(other)]
         causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
     dominant = bool(causes) and causes[0].share >= DOMINANT and not thin
@@ -164,7 +166,8 @@ def _cause(app: AppKey, parts: list[tuple[Source, Signals, tuple[AppKey, ...]]])
             found = {**other.found, **found}
     rule = classify(found)
     first = [found[s] for s in (*rule.every, *rule.some) if s in found]
-    rest = [e for e in found.values() if e not in first]
+    # That it was changed long before is told where that is to blame.
+    rest = [e for e in found.values() if e not in first and e.signal not in EARLIER]
     # That calls fail is told with the edge already.
     told = [e for e in (*first, *rest) if (e.before, e.during) != (None, None) and e.signal != "failures"]
     return Cause(

@@ -12,6 +12,7 @@ import numpy as np
 
 from appstatus.api.names import AppKey
 from appstatus.diagnosis.onset import Windows
+from appstatus.diagnosis.shift import middle
 from appstatus.model.series import F64
 from appstatus.model.world import UNANSWERED, Application, Connection, Traffic, World, add
 
@@ -76,7 +77,12 @@ class Accounts:
         self._served: dict[AppKey, Excess | None] = {}
         self._grown: dict[str, list[tuple[AppKey, F64]]] = {}
         samples = np.flatnonzero(windows.incident)
-        self._parts = np.array_split(samples, min(MOST_PARTS, max(1, round(len(samples) * world.step / LEAST_PART))))
+        parts = np.array_split(samples, min(MOST_PARTS, max(1, round(len(samples) * world.step / LEAST_PART))))
+        self._lengths = np.array([len(part) for part in parts])
+        # The incident is one stretch of samples up to now.
+        self._during = slice(samples[0], samples[-1] + 1) if len(samples) else slice(0, 0)
+        self._begins = np.cumsum(self._lengths) - self._lengths
+        self._nothing = np.zeros(len(parts))
 
     def edge(self, connection: Connection) -> Excess:
         """What the client sees; connects that failed, and time spent connecting, included."""
@@ -128,8 +134,8 @@ class Accounts:
 
     def incoming(self, app: Application) -> Excess:
         """What all its clients see together."""
-        nothing = np.zeros(len(self._parts))
-        return total([Excess(nothing, nothing, nothing), *(self.edge(connection) for connection in app.downstreams)])
+        nothing = Excess(self._nothing, self._nothing, self._nothing)
+        return total([nothing, *(self.edge(connection) for connection in app.downstreams)])
 
     def node(self, app: Application) -> Excess:
         """What the application costs its users: answers as its containers sent them, and requests its clients got no answer to.
@@ -161,21 +167,25 @@ class Accounts:
             return 0.0, 0.0
         before, during = values[self.windows.reference], values[self.windows.incident]
         before, during = before[~np.isnan(before)], during[~np.isnan(during)]
-        return (float(np.median(before)) if len(before) else 0.0), (float(np.median(during)) if len(during) else 0.0)
+        return (middle(before) if len(before) else 0.0), (middle(during) if len(during) else 0.0)
 
     def _of(self, values: F64) -> F64:
         return values[self.windows.incident]
 
     def _by_part(self, values: F64) -> F64:
         """(P,) events of (T,) events/s; of what is known of a part, as much again for the samples that are missing."""
-        known = ~np.isnan(values)
-        counts = np.array([known[part].sum() for part in self._parts])
-        sums = np.array([np.nansum(values[part]) for part in self._parts])
-        lengths = np.array([len(part) for part in self._parts])
-        return np.asarray(sums / np.maximum(counts, 1) * lengths * self.world.step)
+        during = values[self._during]
+        if not len(during):
+            return self._nothing
+        known = ~np.isnan(during)
+        sums = np.add.reduceat(np.where(known, during, 0.0), self._begins)
+        counts = np.add.reduceat(known.astype(np.float64), self._begins)
+        return np.asarray(sums / np.maximum(counts, 1.0) * self._lengths * self.world.step)
 
     def _counts(self, part: list[F64], whole: list[F64]) -> tuple[F64, F64, float]:
         """((P,) part during, (P,) whole during, share before), events."""
+        if not part or not whole:
+            return self._nothing, self._nothing, 0.0
         times = len(self.world.times)
         parts, wholes = _both(add(part, times), add(whole, times))
         reference = self.windows.reference
@@ -185,6 +195,8 @@ class Accounts:
 
     def _timed(self, seconds: list[F64], counts: list[F64]) -> tuple[F64, float | None, float | None]:
         """((P,) excess seconds, mean before, mean during)."""
+        if not seconds or not counts:
+            return self._nothing, None, None
         times = len(self.world.times)
         spent, number = _both(add(seconds, times), add(counts, times))
         reference = self.windows.reference
@@ -193,9 +205,9 @@ class Accounts:
         with np.errstate(invalid="ignore", divide="ignore"):
             means = np.where(number > 0, spent / number, np.nan)[reference]
         means = means[~np.isnan(means)]
-        before = float(np.median(means)) if len(means) >= LEAST_REFERENCE else None
+        before = middle(means) if len(means) >= LEAST_REFERENCE else None
         if during is None or before is None or during - before < max(LEAST_ADDED, LEAST_RELATIVE * before):
-            return np.zeros(len(self._parts)), before, during
+            return self._nothing, before, during
         return spent_in - before * number_in, before, during
 
     def _traffic(self, traffics: list[Traffic]) -> Excess:

@@ -4,6 +4,7 @@ Score = (median during - median before) / max(IQR before, 15 % of the median bef
 counts: on healthy data that happens for .1-.2 % of series (the floors make it independent of units).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,9 +32,29 @@ def shift(values: F64 | None, windows: Windows, floor: float) -> Shift | None:
     before, during = before[~np.isnan(before)], during[~np.isnan(during)]
     if len(before) < LEAST_REFERENCE or len(during) < LEAST_INCIDENT:
         return None
-    low, median, high = np.percentile(before, [25, 50, 75])
-    now = float(np.median(during))
-    return Shift(float(median), now, float((now - median) / max(high - low, RELATIVE_FLOOR * abs(median), floor)))
+    low, median, high = quantiles(before, (0.25, 0.5, 0.75))
+    now = middle(during)
+    scale = max(high - low, RELATIVE_FLOOR * abs(median), floor)
+    if scale == 0:
+        return Shift(median, now, 0.0 if now == median else float("inf") if now > median else -float("inf"))
+    return Shift(median, now, (now - median) / scale)
+
+
+def middle(known: F64) -> float:
+    """The median; no NaN."""
+    return quantiles(known, (0.5,))[0]
+
+
+def quantiles(known: F64, shares: Sequence[float]) -> list[float]:
+    """Linear between neighbours, as ``np.quantile`` does it, which takes twenty times as long for so few values. No NaN."""
+    ordered = np.sort(known)
+    last = len(ordered) - 1
+    found = []
+    for share in shares:
+        low = int(share * last)
+        part = share * last - low
+        found.append(float(ordered[low] if part == 0 else ordered[low] + part * (ordered[low + 1] - ordered[low])))
+    return found
 
 
 def surprise(values: F64, windows: Windows) -> float:

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from appstatus.api.names import AppKey
+from appstatus.diagnosis.changes import change_before, earlier, first_sign
 from appstatus.diagnosis.excess import Accounts, Excess
 from appstatus.diagnosis.flow import Source
+from appstatus.diagnosis.logs import said
 from appstatus.diagnosis.result import Evidence
-from appstatus.diagnosis.shift import THRESHOLD, Shift, shift
+from appstatus.diagnosis.shift import THRESHOLD, Shift, middle, shift
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID
-from appstatus.model.facts import Change
 from appstatus.model.series import F64
 from appstatus.model.world import Application, Container, Instance, World, add
 
@@ -27,6 +28,8 @@ SIGNALS: dict[str, str] = {
     "no-instances": "not one of its instances is ready",
     "fewer-instances": "some of its instances stopped being ready",
     "rollout": "it was changed shortly before the onset",
+    "earlier-rollout": "it was changed earlier, and something in it is different since",
+    "changed-since": "what is different since then",
     "throttled": "its CPU limit holds it back",
     "cpu-delay": "it waits for CPU",
     "neighbour": "another container on its node uses more CPU",
@@ -40,18 +43,22 @@ SIGNALS: dict[str, str] = {
     "slow": "its own answers take longer",
     "pool-held": "its connections to a dependency are busy, but little goes over them",
     "opaque": "its callers wait for it, and their requests to it cannot be read",
+    "new-log-pattern": "its log has warnings or errors that it did not have before",
+    "certificate": "its log, or a metric of its own, says that a certificate is not accepted",
+    "dns": "its log, or a metric of its own, says that names are not resolved",
+    "zone-down": "its log, or a metric of its own, says that a zone or region of the cloud is impaired",
+    "provider": "its log, or a metric of its own, says that somebody outside fails",
+    "disk-full": "its log says that a disk is full",
+    "bad-input": "its log says that what it is sent cannot be digested",
 }
 
 # Those that are no mere effect of what others do.
 CAUSES = frozenset({
     "oom-kills", "restarts", "no-instances", "fewer-instances", "rollout", "throttled", "cpu-delay", "cpu-usage",
-    "memory-near-limit", "calls-gone",
+    "memory-near-limit", "calls-gone", "earlier-rollout", "certificate", "dns", "zone-down", "provider", "disk-full", "bad-input",
 })  # fmt: skip
+EARLIER = frozenset({"earlier-rollout", "changed-since"})
 EVENT = 10.0  # strength of what happens or does not: as if it had moved so far
-# A change shows within this time after its last new instance became ready, and not before it began (seconds). What the new
-# instances answered well for longer than that is not the release's fault.
-CHANGE_SHOWS = 90.0
-CLOCKS_DIFFER = 30.0
 EVENT_BEFORE = 120.0
 SURGE = 1.5
 BUSY_NODE = 0.85
@@ -70,10 +77,15 @@ _FLOORS = {"throttled": 0.02, "cpu-delay": 0.05, "cpu-usage": 0.05, "node-cpu": 
 
 
 class Signals:
-    """``found``: signal -> evidence, for one source."""
+    """``found``: signal -> evidence, for one source; ``symptoms``: not only of causes (which costs half as much)."""
 
     def __init__(
-        self, accounts: Accounts, source: Source, violator: Application, checks: Mapping[AppKey, Sequence[CheckResult]]
+        self,
+        accounts: Accounts,
+        source: Source,
+        violator: Application,
+        checks: Mapping[AppKey, Sequence[CheckResult]],
+        symptoms: bool = True,
     ) -> None:
         self.accounts = accounts
         self.world: World = accounts.world
@@ -84,15 +96,18 @@ class Signals:
         self.instance = ""
         self.node = ""
         self.neighbour: AppKey | None = None
-        self._symptoms()
+        if symptoms:
+            self._symptoms()
         if source.kind == "network":
             self._network()
             return
         self._life()
         self._changes()
+        self._said()
         self._cpu()
         self._memory()
-        self._traffic(violator)
+        if symptoms:
+            self._traffic(violator)
         self._calls()
         self._failing(checks.get(self.app.key, ()))
 
@@ -188,9 +203,22 @@ class Signals:
             self.instance, self.node = instance.name, instance.node
 
     def _changes(self) -> None:
-        change = change_before(self.app, self.windows.onset)
-        if change is not None:
+        change = change_before(self.app, self.windows.onset, self.world.step)
+        if change is not None and change.kind == "rollout":
             self._note("rollout", change.what or self.app.key.name, None, change.time, "time")
+            return
+        given = self.app, self.world, self.windows
+        since = (earlier(*given) or first_sign(*given)) if self.app.changes else None
+        # A configuration that no rollout carries takes effect late or never: a rollout with which something moved comes first.
+        if change is not None and (since is None or since.change.kind != "rollout"):
+            self._note("rollout", change.what or self.app.key.name, None, change.time, "time")
+        elif since is not None:
+            self._note("earlier-rollout", since.change.what or self.app.key.name, None, since.change.time, "time")
+            self._note("changed-since", since.name, since.before, since.during, "")
+
+    def _said(self) -> None:
+        for signal, text, before, during, unit in said(self.app, self.windows, self.world.step):
+            self._note(signal, text, before, during, unit)
 
     def _containers(self) -> Iterator[tuple[Instance, Container]]:
         for instance in self.app.instances.values():
@@ -206,7 +234,7 @@ class Signals:
                 shift = self.shift(self._since_birth(values, name, arrays), _FLOORS[signal])
                 if shift is not None and shift.score > THRESHOLD and (worst is None or shift.during > worst[0].during):
                     worst = shift, instance
-                if signal == "cpu-delay" and shift is not None and shift.score > THRESHOLD:
+                if shift is not None and shift.score > THRESHOLD:
                     delayed.append((shift, instance))
             if worst is not None:
                 self._note(signal, worst[1].name, worst[0].before, worst[0].during, "s/s", worst[0].score)
@@ -220,8 +248,8 @@ class Signals:
 
     def _least_usage(self) -> float:
         """Cores that count, of a small container less than of a large one."""
-        limits = [c.cpu_limit for _, c in self._containers() if c.cpu_limit is not None and not np.isnan(c.cpu_limit).all()]
-        return min([_FLOORS["cpu-usage"], *(_PART_OF_LIMIT * float(np.nanmedian(limit)) for limit in limits)])
+        limits = [c.cpu_limit[~np.isnan(c.cpu_limit)] for _, c in self._containers() if c.cpu_limit is not None]
+        return min([_FLOORS["cpu-usage"], *(_PART_OF_LIMIT * middle(limit) for limit in limits if len(limit))])
 
     def _around(self, instance: Instance) -> None:
         """The node and who else is on it."""
@@ -289,20 +317,12 @@ class Signals:
 
     def _per_window(self, values: F64) -> tuple[float, float]:
         """Mean rates before and during; NaN is nothing known, not 0."""
-        parts = (values[self.windows.reference], values[self.windows.incident])
-        before, during = (part[~np.isnan(part)] for part in parts)
-        return (float(before.mean()) if len(before) else 0.0), (float(during.mean()) if len(during) else float("inf"))
-
-
-def change_before(app: Application, onset: float) -> Change | None:
-    """The newest release or configuration change that can have shown at ``onset``."""
-    for change in sorted(app.changes, key=lambda c: c.time, reverse=True):
-        if change.kind not in ("rollout", "config"):
-            continue
-        ready = [i.ready_since for i in app.instances.values() if i.ready_since is not None and i.ready_since >= change.time]
-        if change.time - CLOCKS_DIFFER <= onset <= max([change.time, *ready]) + CHANGE_SHOWS:
-            return change
-    return None
+        found = []
+        for window, unknown in ((self.windows.reference, 0.0), (self.windows.incident, float("inf"))):
+            part = values[window]
+            part = part[~np.isnan(part)]
+            found.append(float(part.sum()) / len(part) if len(part) else unknown)
+        return found[0], found[1]
 
 
 def requests(app: Application, times: int) -> F64:

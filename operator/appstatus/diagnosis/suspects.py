@@ -24,12 +24,21 @@ MOST_LOOKED_AT = 200  # applications, the nearest first
 LEAST_SECONDS = 0.002  # of mean latency
 
 
-def suspects(accounts: Accounts, violator: Application, mode: Mode, checks: Mapping[AppKey, Sequence[CheckResult]]) -> list[Cause]:
-    """The strongest evidence first; every share is 0."""
+def suspects(
+    accounts: Accounts,
+    violator: Application,
+    mode: Mode,
+    checks: Mapping[AppKey, Sequence[CheckResult]],
+    strong: bool = False,
+) -> list[Cause]:
+    """The strongest evidence first; every share is 0. ``strong``: only those with evidence of a cause."""
     paths = reach(accounts, violator)
     found: dict[AppKey, tuple[float, Cause]] = {}
     for key, path in paths.items():
-        signals = Signals(accounts, Source(key, "own", mode, 0.0, path), violator, checks)
+        source = Source(key, "own", mode, 0.0, path)
+        if not Signals(accounts, source, violator, checks, symptoms=False).causes:
+            continue
+        signals = Signals(accounts, source, violator, checks)
         strength = max((signals.found[s].strength for s in signals.causes), default=0.0)
         if strength > 0:
             facts = tuple(sorted((signals.found[s] for s in signals.causes), key=lambda e: -e.strength))
@@ -42,7 +51,7 @@ def suspects(accounts: Accounts, violator: Application, mode: Mode, checks: Mapp
             gap = Evidence("network-gap", f"{client.name}->{upstream.name}", moved.before, moved.during, "s", moved.score)
             found[end] = moved.score, Cause(end, "network-latency", 0.0, paths[end], (gap,), mode="seconds")
     for key, path in paths.items():
-        if key not in found:
+        if key not in found and not strong:
             found[key] = _symptom(accounts, accounts.world.applications[key], path)
     return [cause for _, cause in sorted(found.values(), key=lambda f: -f[0]) if cause.evidence or cause.app == violator.key]
 

@@ -31,6 +31,14 @@ _NAMES = {
     "memory-near-limit": "memory",
     "pool-held": "busy connections",
     "opaque": "busy connections",
+    "changed-since": "has changed",
+    "new-log-pattern": "in its log",
+    "certificate": "in its log",
+    "dns": "in its log",
+    "zone-down": "in its log",
+    "provider": "in its log",
+    "disk-full": "in its log",
+    "bad-input": "in its log",
 }
 
 

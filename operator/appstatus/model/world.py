@@ -52,9 +52,10 @@ def add(parts: list[F64], times: int) -> F64:
     """Sum of (T,) arrays that ignores NaN, but is NaN where every part is."""
     if not parts:
         return np.full(times, np.nan)
-    stack = np.vstack(parts)
-    known = ~np.isnan(stack)
-    return np.where(known.any(axis=0), np.where(known, stack, 0.0).sum(axis=0), np.nan)
+    found = parts[0].copy()
+    for part in parts[1:]:
+        found = np.where(np.isnan(part), found, np.where(np.isnan(found), part, found + part))
+    return found
 
 
 @dataclass(slots=True)
@@ -127,10 +128,27 @@ class Connection:
 
 
 @dataclass(slots=True)
+class LogPattern:
+    """Log lines of one application that differ only in numbers and ids.
+
+    text    a line of it
+    severe  warnings and worse
+    lines   (T,) lines/s; 0 where there is none
+    """
+
+    text: str
+    severe: bool
+    lines: F64
+
+
+@dataclass(slots=True)
 class Application:
     """``served`` is what its containers answered (inbound); probes of the kubelet and scrapes are already left out.
 
-    ``outside`` is the part of ``served`` that came from peers of class ``outside`` (no client side exists for it).
+    outside  the part of ``served`` that came from peers of class ``outside`` (no client side exists for it)
+    logs     of all its containers; empty where nobody reads logs
+    gauges   what its own exporter tells and no other field takes (queue lengths, disks, pools), by the metric's name; (T,),
+             counters as rates
     """
 
     key: AppKey
@@ -148,6 +166,8 @@ class Application:
     outside: Traffic = field(default_factory=Traffic)
     upstreams: list[Connection] = field(default_factory=list)
     downstreams: list[Connection] = field(default_factory=list)
+    logs: list[LogPattern] = field(default_factory=list)
+    gauges: dict[str, F64] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
