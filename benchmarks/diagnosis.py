@@ -25,11 +25,11 @@ from pathlib import Path
 from appstatus.diagnosis import diagnose
 from appstatus.diagnosis.result import Cause, Diagnosis
 from machine import describe
-from recorded import nezha, petshop
+from recorded import nezha, petshop, tvdiag
 from recorded.case import Case
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "rca"
-SETS: dict[str, Callable[[Path], Iterator[Case]]] = {"petshop": petshop.cases, "nezha": nezha.cases}
+SETS: dict[str, Callable[[Path], Iterator[Case]]] = {"petshop": petshop.cases, "nezha": nezha.cases, "tvdiag": tvdiag.cases}
 
 
 @dataclass(frozen=True)

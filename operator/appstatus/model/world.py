@@ -63,11 +63,15 @@ class Container:
     memory_limit: F64 | None = None  # bytes
     oom_kills: F64 | None = None  # counter increments per step
     restarts: F64 | None = None  # counter increments per step
+    bytes_sent: F64 | None = None  # bytes/s over the network
+    bytes_received: F64 | None = None  # bytes/s over the network
 
 
 @dataclass(slots=True)
 class Instance:
     """A pod (or, without cluster rights, what the metrics' labels tell of one).
+
+    served, calls  what it answers, and what it asks of all others; None where that is not kept by instance
 
     unready_since  unix seconds, None while it is ready or where the API server cannot be asked
     trouble        why it is not ready, as the API server says it (``CrashLoopBackOff``, ``Unschedulable: ...``), else empty
@@ -82,6 +86,8 @@ class Instance:
     containers: dict[str, Container] = field(default_factory=dict)
     unready_since: float | None = None
     trouble: str = ""
+    served: Traffic | None = None
+    calls: Traffic | None = None
 
 
 @dataclass(slots=True)
