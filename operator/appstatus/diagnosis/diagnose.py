@@ -12,8 +12,9 @@ from appstatus.diagnosis.onset import Windows, windows
 from appstatus.diagnosis.opaque import blame
 from appstatus.diagnosis.origin import origin
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
-from appstatus.diagnosis.shift import LEAST_REFERENCE
-from appstatus.diagnosis.signals import Signals, change_before
+from appstatus.diagnosis.shift import LEAST_REFERENCE, THRESHOLD, surprise
+from appstatus.diagnosis.signals import CAUSES, Signals, change_before
+from appstatus.diagnosis.suspects import suspects
 from appstatus.inspections.result import CheckResult
 from appstatus.model.series import F64
 from appstatus.model.world import BUCKETS, UNANSWERED, Application, World, add
@@ -24,6 +25,8 @@ MOST_CAUSES = 3
 MOST_EVIDENCE = 6
 LEAST_NAMED = 0.05
 LEAST_BAD = 3.0  # bad events
+UNEXPLAINED = 0.5
+UNEXPLAINED_CLASSES = frozenset({"inside", "error-burst", "dependency-failure", "unknown"})
 BAD = frozenset({"5xx", "failed"})
 # Without the answer to one of these queries every edge, or every server, looks as if it had no share.
 NEEDED = ("http_in", "http_in_seconds", "http_out", "http_out_timed", "http_out_seconds", "tcp_failed_connects")
@@ -63,8 +66,12 @@ def diagnose(
     for mode, weight in weights.items():
         flow.follow(violator, mode, weight)
     causes = _causes(accounts, flow, app, checks)
-    bad = sum(float(np.nansum(p[found.incident])) * world.step for p in parts.values())
-    thin = _thin(world, found, causes, bad)
+    thin = _thin(world, found, causes, parts)
+    if thin or len(causes) < MOST_CAUSES:
+        most: Mode = max(weights, key=lambda m: weights[m]) if weights else next(iter(parts))
+        others = suspects(accounts, app, most, checks)
+        strong = [other for other in others if _explained(other)]
+        causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
     dominant = bool(causes) and causes[0].share >= DOMINANT and not thin
     return Diagnosis(violator, found.onset, now, tuple(causes[:MOST_CAUSES]), dominant, _dismissed(world, found, causes), thin)
 
@@ -109,7 +116,23 @@ def _causes(accounts: Accounts, flow: Flow, violator: Application, checks: Mappi
         source, signals = blame(accounts, source, Signals(accounts, source, violator, checks), violator, checks)
         app, path = origin(classify(signals.found).klass, source.path, signals)
         merged.setdefault((app, source.kind), []).append((source, signals, path))
-    return sorted((_cause(app, parts) for (app, _), parts in merged.items()), key=lambda c: c.share, reverse=True)
+    return sorted((_cause(app, parts) for (app, _), parts in merged.items()), key=_weight, reverse=True)
+
+
+def _weight(cause: Cause) -> float:
+    """A share counts for less while nothing explains it."""
+    return cause.share * (1.0 if _explained(cause) else UNEXPLAINED)
+
+
+def _explained(cause: Cause) -> bool:
+    return cause.klass not in UNEXPLAINED_CLASSES or any(fact.signal in CAUSES for fact in cause.evidence)
+
+
+def _merged(first: list[Cause], then: list[Cause]) -> list[Cause]:
+    """What is in both keeps the place it has in the first, and the larger share."""
+    shares = {cause.app: cause for cause in then if cause.share}
+    known = {cause.app for cause in first}
+    return [c if c.share else shares.get(c.app, c) for c in first] + [c for c in then if c.app not in known]
 
 
 def _cause(app: AppKey, parts: list[tuple[Source, Signals, tuple[AppKey, ...]]]) -> Cause:
@@ -153,7 +176,8 @@ def _where(source: Source, signals: Signals) -> list[Evidence]:
     return [Evidence("latency", subject, seen.before, seen.during, "s")]
 
 
-def _thin(world: World, found: Windows, causes: list[Cause], bad: float) -> str:
+def _thin(world: World, found: Windows, causes: list[Cause], parts: Mapping[Mode, F64]) -> str:
+    bad = sum(float(np.nansum(part[found.incident])) * world.step for part in parts.values())
     unanswered = next((query for query in NEEDED if query in world.missing), None)
     if unanswered is not None:
         return f"query {unanswered} failed"
@@ -161,6 +185,10 @@ def _thin(world: World, found: Windows, causes: list[Cause], bad: float) -> str:
         return f"only {bad:.0f} bad requests so far"
     if not causes:
         return "nothing exceeds what was normal before"
+    if not world.connections:
+        return "nobody's calls are known"
+    if max(surprise(part, found) for part in parts.values()) < THRESHOLD:
+        return "what users see is hardly worse than before"
     if causes[0].mode == "seconds" and int(found.reference.sum()) < LEAST_REFERENCE:
         return "too little is known of the time before"
     return ""

@@ -17,27 +17,43 @@ from appstatus.model.world import UNANSWERED, Application, Connection, Traffic, 
 
 LEAST_REFERENCE = 5  # samples
 MOST = 0.5
+# A long incident is looked at in parts: what is worse at other times than the violator explains nothing of it.
+MOST_PARTS = 5
+LEAST_PART = 60.0  # seconds
 # Less is noise: seconds of mean latency, and part of the mean before.
 LEAST_ADDED = 0.002
 LEAST_RELATIVE = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Excess:
-    """failures, unanswered: requests (unanswered is part of failures); seconds: of latency; requests: in the incident.
+    """failed, silent, spent: excess by part of the incident, (P,): requests that failed, requests that got no answer (which failed
+    too), seconds of latency; a part may have less than before. requests: in the whole incident
 
     before, during: mean latency of good answers, seconds, None where not known
     failing_before, failing: share of requests that failed
     """
 
-    failures: float = 0.0
-    unanswered: float = 0.0
-    seconds: float = 0.0
+    failed: F64
+    silent: F64
+    spent: F64
     requests: float = 0.0
     before: float | None = None
     during: float | None = None
     failing_before: float = 0.0
     failing: float = 0.0
+
+    @property
+    def failures(self) -> float:
+        return max(0.0, float(self.failed.sum()))
+
+    @property
+    def unanswered(self) -> float:
+        return max(0.0, float(self.silent.sum()))
+
+    @property
+    def seconds(self) -> float:
+        return max(0.0, float(self.spent.sum()))
 
 
 class Grown(NamedTuple):
@@ -59,6 +75,8 @@ class Accounts:
         self._nodes: dict[AppKey, Excess] = {}
         self._served: dict[AppKey, Excess | None] = {}
         self._grown: dict[str, list[tuple[AppKey, F64]]] = {}
+        samples = np.flatnonzero(windows.incident)
+        self._parts = np.array_split(samples, min(MOST_PARTS, max(1, round(len(samples) * world.step / LEAST_PART))))
 
     def edge(self, connection: Connection) -> Excess:
         """What the client sees; connects that failed, and time spent connecting, included."""
@@ -67,13 +85,13 @@ class Accounts:
             own = self._traffic([connection.traffic])
             connecting = self._timed([connection.connect_time], [connection.connects])
             refused, tried, before = self._counts([connection.failed_connects], [connection.connects, connection.failed_connects])
-            extra = max(0.0, refused - before * tried)
+            extra = np.maximum(0.0, refused - before * tried)
             self._edges[key] = replace(
                 own,
-                failures=own.failures + extra,
-                unanswered=own.unanswered + extra,
-                seconds=own.seconds + connecting[0],
-                requests=own.requests or tried,
+                failed=own.failed + extra,
+                silent=own.silent + extra,
+                spent=own.spent + connecting[0],
+                requests=own.requests or float(tried.sum()),
             )
         return self._edges[key]
 
@@ -81,7 +99,8 @@ class Accounts:
         """Whether most attempts to connect fail now and did not before, on an edge whose requests cannot be read."""
         if connection.traffic.requests:
             return False
-        failed, tried, before = self._counts([connection.failed_connects], [connection.connects, connection.failed_connects])
+        counted, attempts, before = self._counts([connection.failed_connects], [connection.connects, connection.failed_connects])
+        failed, tried = float(counted.sum()), float(attempts.sum())
         return failed > 0 and failed / tried > MOST > before
 
     def begun(self, connection: Connection) -> bool:
@@ -109,7 +128,8 @@ class Accounts:
 
     def incoming(self, app: Application) -> Excess:
         """What all its clients see together."""
-        return total(self.edge(connection) for connection in app.downstreams)
+        nothing = np.zeros(len(self._parts))
+        return total([Excess(nothing, nothing, nothing), *(self.edge(connection) for connection in app.downstreams)])
 
     def node(self, app: Application) -> Excess:
         """What the application costs its users: answers as its containers sent them, and requests its clients got no answer to.
@@ -121,10 +141,8 @@ class Accounts:
             if served is None:
                 self._nodes[app.key] = incoming
             else:
-                outside = self._traffic([app.outside]).unanswered
-                unanswered = incoming.unanswered + outside
-                failures = served.failures - served.unanswered + unanswered
-                self._nodes[app.key] = replace(served, failures=failures, unanswered=unanswered)
+                silent = incoming.silent + self._traffic([app.outside]).silent
+                self._nodes[app.key] = replace(served, failed=served.failed - served.silent + silent, silent=silent)
         return self._nodes[app.key]
 
     def grown_on(self, node: str) -> list[Grown]:
@@ -148,49 +166,57 @@ class Accounts:
     def _of(self, values: F64) -> F64:
         return values[self.windows.incident]
 
-    def _counts(self, part: list[F64], whole: list[F64]) -> tuple[float, float, float]:
-        """(part during, whole during, share before), events."""
-        step = self.world.step
+    def _by_part(self, values: F64) -> F64:
+        """(P,) events of (T,) events/s; of what is known of a part, as much again for the samples that are missing."""
+        known = ~np.isnan(values)
+        counts = np.array([known[part].sum() for part in self._parts])
+        sums = np.array([np.nansum(values[part]) for part in self._parts])
+        lengths = np.array([len(part) for part in self._parts])
+        return np.asarray(sums / np.maximum(counts, 1) * lengths * self.world.step)
+
+    def _counts(self, part: list[F64], whole: list[F64]) -> tuple[F64, F64, float]:
+        """((P,) part during, (P,) whole during, share before), events."""
         times = len(self.world.times)
         parts, wholes = _both(add(part, times), add(whole, times))
-        reference, incident = self.windows.reference, self.windows.incident
+        reference = self.windows.reference
         before = float(np.nansum(wholes[reference]))
         share = float(np.nansum(parts[reference])) / before if before > 0 else 0.0
-        return float(np.nansum(parts[incident])) * step, float(np.nansum(wholes[incident])) * step, share
+        return self._by_part(parts), self._by_part(wholes), share
 
-    def _timed(self, seconds: list[F64], counts: list[F64]) -> tuple[float, float | None, float | None]:
-        """(excess seconds, mean before, mean during)."""
+    def _timed(self, seconds: list[F64], counts: list[F64]) -> tuple[F64, float | None, float | None]:
+        """((P,) excess seconds, mean before, mean during)."""
         times = len(self.world.times)
         spent, number = _both(add(seconds, times), add(counts, times))
-        incident, reference = self.windows.incident, self.windows.reference
-        during_n = float(np.nansum(number[incident]))
-        during = float(np.nansum(spent[incident])) / during_n if during_n > 0 else None
+        reference = self.windows.reference
+        spent_in, number_in = self._by_part(spent), self._by_part(number)
+        during = float(spent_in.sum() / number_in.sum()) if number_in.sum() > 0 else None
         with np.errstate(invalid="ignore", divide="ignore"):
             means = np.where(number > 0, spent / number, np.nan)[reference]
         means = means[~np.isnan(means)]
         before = float(np.median(means)) if len(means) >= LEAST_REFERENCE else None
         if during is None or before is None or during - before < max(LEAST_ADDED, LEAST_RELATIVE * before):
-            return 0.0, before, during
-        return (during - before) * during_n * self.world.step, before, during
+            return np.zeros(len(self._parts)), before, during
+        return spent_in - before * number_in, before, during
 
     def _traffic(self, traffics: list[Traffic]) -> Excess:
         bad = [v for t in traffics for s, v in t.requests.items() if s in self._bad]
         silent = [v for t in traffics for s, v in t.requests.items() if s in UNANSWERED]
         every = [v for t in traffics for v in t.requests.values()]
         failed, requests, before = self._counts(bad, every)
-        unanswered, _, silent_before = self._counts(silent, every)
-        seconds, mean_before, mean_during = self._timed(
+        silent_in, _, silent_before = self._counts(silent, every)
+        spent, mean_before, mean_during = self._timed(
             [t.seconds for t in traffics if t.seconds is not None], [t.timed for t in traffics if t.timed is not None]
         )
+        made = float(requests.sum())
         return Excess(
-            failures=max(0.0, failed - before * requests),
-            unanswered=max(0.0, unanswered - silent_before * requests),
-            seconds=seconds,
-            requests=requests,
-            before=mean_before,
-            during=mean_during,
-            failing_before=before,
-            failing=failed / requests if requests else 0.0,
+            failed - before * requests,
+            silent_in - silent_before * requests,
+            spent,
+            made,
+            mean_before,
+            mean_during,
+            before,
+            float(failed.sum()) / made if made else 0.0,
         )
 
 
@@ -201,7 +227,7 @@ def _both(a: F64, b: F64) -> tuple[F64, F64]:
 
 
 def total(parts: Iterable[Excess]) -> Excess:
-    """Sums; mean latencies weighted by requests."""
+    """Sums, of at least one; mean latencies weighted by requests."""
     found = list(parts)
     requests = sum(p.requests for p in found)
 
@@ -211,9 +237,9 @@ def total(parts: Iterable[Excess]) -> Excess:
         return sum(v * w for v, w in known) / weight if weight else None
 
     return Excess(
-        failures=sum(p.failures for p in found),
-        unanswered=sum(p.unanswered for p in found),
-        seconds=sum(p.seconds for p in found),
+        failed=np.sum([p.failed for p in found], axis=0),
+        silent=np.sum([p.silent for p in found], axis=0),
+        spent=np.sum([p.spent for p in found], axis=0),
         requests=requests,
         before=mean("before"),
         during=mean("during"),

@@ -7,8 +7,11 @@ and add up to 1 over everything found, so a share reads as "part of the users' e
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from appstatus.api.names import AppKey
 from appstatus.diagnosis.excess import Accounts, Excess
+from appstatus.model.series import F64
 from appstatus.model.world import Application
 
 Mode = Literal["failures", "seconds"]
@@ -78,30 +81,30 @@ class Flow:
         edges = self._edges(app)
         # A client that finds nobody there tries again less often than it fails its own callers.
         refused = {c.upstream for c in app.upstreams if self._accounts.refused(c)}
-        failures = {key: own.failures if key in refused else edge.failures for key, edge in edges.items()}
-        parts = _shares(own.failures, failures)
+        parts = _shares(own.failed, {key: own.failed if key in refused else edge.failed for key, edge in edges.items()})
         found: list[tuple[AppKey, Mode, float]] = [(k, "failures", p) for k, p in parts.items()]
         rest = 1.0 - sum(parts.values())
         # Callers that gave up waiting: what was slow below explains their failures as it explains its time.
         silent = min(rest, own.unanswered / own.failures) if own.failures > 0 else 0.0
         if silent > 0:
-            waited = max(own.seconds, sum(e.seconds for e in edges.values()))
-            found += [(k, "seconds", silent * p) for k, p in _shares(waited, {k: e.seconds for k, e in edges.items()}).items()]
+            spent = {k: e.spent for k, e in edges.items()}
+            waited = np.maximum(own.spent, sum(np.maximum(s, 0.0) for s in spent.values()))
+            found += [(k, "seconds", silent * p) for k, p in _shares(waited, spent).items()]
         return found
 
     def _by_seconds(self, app: Application) -> list[tuple[AppKey, Mode, float]]:
         own = self._accounts.node(app)
         edges = self._edges(app)
-        parts = _shares(own.seconds, {k: e.seconds for k, e in edges.items()})
+        parts = _shares(own.spent, {k: e.spent for k, e in edges.items()})
         found: list[tuple[AppKey, Mode, float]] = [(k, "seconds", p) for k, p in parts.items()]
         rest = 1.0 - sum(parts.values())
         # Failed calls are in no histogram (and may have been repeated): they may have taken what is left, but no longer than such a
         # call can take: without an answer as long as the agent waits for one, with a bad one about as long as with a good one.
         if rest > 0 and own.seconds > 0:
             unseen = _shares(
-                own.seconds,
+                own.spent,
                 {
-                    k: LONGEST_WAIT * e.unanswered + (e.failures - e.unanswered) * max(e.during or 0.0, e.before or 0.0)
+                    k: LONGEST_WAIT * e.silent + (e.failed - e.silent) * max(e.during or 0.0, e.before or 0.0)
                     for k, e in edges.items()
                 },
             )
@@ -120,13 +123,12 @@ class Flow:
         return max(0.0, gap) if gap >= LEAST_GAP else 0.0
 
 
-def _shares(own: float, edges: dict[AppKey, float]) -> dict[AppKey, float]:
-    """Parts of ``own`` that each edge explains: its excess, never more than the parent's.
+def _shares(own: F64, edges: dict[AppKey, F64]) -> dict[AppKey, float]:
+    """Parts of ``own`` that each edge explains: its excess, in no part of the incident (P,) more than the parent's.
 
     Edges that overlap (parallel calls, several calls per request, retries) share what there is.
     """
-    if own <= 0:
-        return {}
-    explained = {key: min(value, own) for key, value in edges.items() if value > 0}
-    whole = max(own, sum(explained.values()))
-    return {key: value / whole for key, value in explained.items()}
+    own = np.maximum(own, 0.0)
+    explained = {key: float(np.minimum(np.maximum(value, 0.0), own).sum()) for key, value in edges.items()}
+    whole = max(float(own.sum()), sum(explained.values()))
+    return {key: value / whole for key, value in explained.items() if value > 0}

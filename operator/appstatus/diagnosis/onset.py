@@ -17,11 +17,15 @@ GUARD = 1
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Boolean masks over the world's times, and the time from which on it is bad."""
+    """Boolean masks over the world's times, and the time from which on it is bad.
+
+    hour  all of the hour before; ``reference`` is what of it is normal
+    """
 
     onset: float
     reference: NDArray[np.bool_]
     incident: NDArray[np.bool_]
+    hour: NDArray[np.bool_]
 
 
 def change_point(values: F64) -> int | None:
@@ -60,10 +64,12 @@ def windows(times: F64, step: float, bad: F64, since: float | None = None) -> Wi
     at = change_point(bad[begin:])
     start = begin + at if at is not None else max(0, len(times) - max(1, round(FALLBACK / step)))
     onset = since if since is not None else float(times[start]) - step  # the sample at ``start`` tells of the step that ends there
-    incident = (times > onset) & (times > times[-1] - INCIDENT)
+    # What a sample tells of began a step before: of the first one after a given onset it may be mostly the time before.
+    incident = (times >= onset + step / 2) & (times > times[-1] - INCIDENT)
+    hour = (times <= onset - GUARD * step) & (times > onset - REFERENCE)
     with np.errstate(invalid="ignore"):
-        reference = (times <= onset - GUARD * step) & (times > onset - REFERENCE) & ~(bad > middle)
-    return Windows(onset, reference, incident)
+        reference = hour & ~(bad > middle)
+    return Windows(onset, reference, incident, hour)
 
 
 def _middle(bad: F64, step: float) -> float:

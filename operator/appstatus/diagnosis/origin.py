@@ -1,9 +1,10 @@
-"""Causes that lie beside the call graph or above it: who takes the CPU, who sends the traffic.
+"""Causes that lie beside the call graph or above it: who takes the CPU, who sends the traffic, whose network it is.
 
 The flow ends at the applications that suffer; several of them can suffer from one such origin, whose share is then theirs together.
 """
 
 from appstatus.api.names import AppKey
+from appstatus.diagnosis.demarcation import gaps
 from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.signals import SURGE, Signals
 from appstatus.model.world import Application
@@ -15,6 +16,12 @@ def origin(klass: str, path: tuple[AppKey, ...], signals: Signals) -> tuple[AppK
         return signals.neighbour, (*path, signals.neighbour)
     if klass == "traffic-surge":
         return _sender(signals.accounts, signals.accounts.world.applications[path[0]], path[:1])
+    if klass == "network-latency" and len(path) > 1:
+        applications = signals.accounts.world.applications
+        ends = applications[path[-2]], applications[path[-1]]
+        around = {id(c): c for end in ends for c in (*end.upstreams, *end.downstreams)}
+        end = gaps(signals.accounts, around.values()).end(*path[-2:])
+        return end, path if end == path[-1] else path[:-1]
     return path[-1], path
 
 

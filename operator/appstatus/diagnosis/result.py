@@ -7,18 +7,23 @@ from appstatus.api.names import AppKey
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One measured fact: ``before`` and ``during`` are in ``unit``; None where there was nothing to compare with."""
+    """One measured fact: ``before`` and ``during`` are in ``unit``; None where there was nothing to compare with.
+
+    strength  how far it moved, in units of what it moves by anyway (``shift.py``); 0 where that cannot be said
+    """
 
     signal: str
     subject: str
     before: float | None
     during: float | None
     unit: str
+    strength: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """share: part of the violator's excess (failed + slow) that starts here, 0..1; path: violator first, cause last.
+    """share: part of the violator's excess (failed + slow) that starts here, 0..1 (0: a suspect, nothing could be followed to it);
+    path: violator first, cause last.
 
     mode  what most of the share is: ``failures`` (requests) or ``seconds`` (of latency)
     """

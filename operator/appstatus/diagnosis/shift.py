@@ -37,11 +37,11 @@ def shift(values: F64 | None, windows: Windows, floor: float) -> Shift | None:
 
 
 def surprise(values: F64, windows: Windows) -> float:
-    """By how many standard errors the mean during exceeds the mean before; infinite where nothing ever happened before.
+    """By how many standard errors the mean during exceeds that of the hour before; infinite where nothing ever happened before.
 
     Of means, not of medians as in `shift`: bad events are few, and half of the samples may well have none.
     """
-    before, during = values[windows.reference], values[windows.incident]
+    before, during = values[windows.hour], values[windows.incident]
     before, during = before[~np.isnan(before)], during[~np.isnan(during)]
     if not len(during) or not during.any():
         return 0.0

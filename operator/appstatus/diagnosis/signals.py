@@ -32,6 +32,7 @@ SIGNALS: dict[str, str] = {
     "neighbour": "another container on its node uses more CPU",
     "node-cpu": "its node is busier",
     "cpu-usage": "it uses more CPU",
+    "calls-gone": "it no longer makes calls that its requests lead to",
     "more-traffic": "it and the violator get more requests",
     "memory-near-limit": "its memory is close to the limit",
     "errors": "its own answers are errors",
@@ -41,6 +42,12 @@ SIGNALS: dict[str, str] = {
     "opaque": "its callers wait for it, and their requests to it cannot be read",
 }
 
+# Those that are no mere effect of what others do.
+CAUSES = frozenset({
+    "oom-kills", "restarts", "no-instances", "fewer-instances", "rollout", "throttled", "cpu-delay", "cpu-usage",
+    "memory-near-limit", "calls-gone",
+})  # fmt: skip
+EVENT = 10.0  # strength of what happens or does not: as if it had moved so far
 # A change shows within this time after its last new instance became ready, and not before it began (seconds). What the new
 # instances answered well for longer than that is not the release's fault.
 CHANGE_SHOWS = 90.0
@@ -50,6 +57,7 @@ SURGE = 1.5
 BUSY_NODE = 0.85
 NEAR_LIMIT = 0.9
 LEAST_NEIGHBOUR = 0.2  # cores
+LEAST_CALLS = 20.0  # expected in the incident: so many do not stay away by chance
 _CHECKS = {
     "CPUThrottling": "throttled",
     "CPUDelay": "cpu-delay",
@@ -57,6 +65,7 @@ _CHECKS = {
     "MemoryContainer": "memory-near-limit",
     "InstanceRestarts": "restarts",
 }
+_PART_OF_LIMIT = 0.05
 _FLOORS = {"throttled": 0.02, "cpu-delay": 0.05, "cpu-usage": 0.05, "node-cpu": 0.1, "rtt": 0.001, "retransmits": 0.5}
 
 
@@ -84,24 +93,27 @@ class Signals:
         self._cpu()
         self._memory()
         self._traffic(violator)
+        self._calls()
         self._failing(checks.get(self.app.key, ()))
 
     @property
+    def causes(self) -> list[str]:
+        """What explains by something inside the application, or on its node, what it does."""
+        return [signal for signal in self.found if signal in CAUSES]
+
+    @property
     def internal(self) -> bool:
-        """Whether something inside the application, or on its node, explains what it does."""
-        return any(
-            s in self.found
-            for s in (
-                "oom-kills", "restarts", "no-instances", "fewer-instances", "rollout", "throttled", "cpu-delay", "cpu-usage",
-                "memory-near-limit",
-            )
-        )  # fmt: skip
+        return bool(self.causes)
 
     def shift(self, values: F64 | None, floor: float) -> Shift | None:
         return shift(values, self.windows, floor)
 
-    def _note(self, signal: str, subject: str, before: float | None, during: float | None, unit: str) -> None:
-        self.found.setdefault(signal, Evidence(signal, subject, before, during, unit))
+    def _note(
+        self, signal: str, subject: str, before: float | None, during: float | None, unit: str, strength: float | None = None
+    ) -> None:
+        if strength is None:
+            strength = EVENT if signal in CAUSES else 0.0
+        self.found.setdefault(signal, Evidence(signal, subject, before, during, unit, strength))
 
     def _symptoms(self) -> None:
         app = self.app
@@ -197,14 +209,19 @@ class Signals:
                 if signal == "cpu-delay" and shift is not None and shift.score > THRESHOLD:
                     delayed.append((shift, instance))
             if worst is not None:
-                self._note(signal, worst[1].name, worst[0].before, worst[0].during, "s/s")
+                self._note(signal, worst[1].name, worst[0].before, worst[0].during, "s/s", worst[0].score)
                 self._at(worst[1])
         times = len(self.world.times)
-        usage = self.shift(_sum((c.cpu_usage for _, c in self._containers()), times), _FLOORS["cpu-usage"])
+        usage = self.shift(_sum((c.cpu_usage for _, c in self._containers()), times), self._least_usage())
         if usage is not None and usage.score > THRESHOLD:
-            self._note("cpu-usage", self.app.key.name, usage.before, usage.during, "cores")
+            self._note("cpu-usage", self.app.key.name, usage.before, usage.during, "cores", usage.score)
         for _, instance in sorted(delayed, key=lambda d: d[0].during, reverse=True):
             self._around(instance)
+
+    def _least_usage(self) -> float:
+        """Cores that count, of a small container less than of a large one."""
+        limits = [c.cpu_limit for _, c in self._containers() if c.cpu_limit is not None and not np.isnan(c.cpu_limit).all()]
+        return min([_FLOORS["cpu-usage"], *(_PART_OF_LIMIT * float(np.nanmedian(limit)) for limit in limits)])
 
     def _around(self, instance: Instance) -> None:
         """The node and who else is on it."""
@@ -257,6 +274,24 @@ class Signals:
         least = min(ratios)
         if least[0] >= SURGE:
             self._note("more-traffic", self.app.key.name, ratios[1][1], ratios[1][2], "req/s")
+
+    def _calls(self) -> None:
+        """Who fails on the way to a call never makes it. (That the callee cannot be reached is another signal.)"""
+        own_before, own_during = self._per_window(requests(self.app, len(self.world.times)))
+        for connection in self.app.upstreams:
+            before, during = self._per_window(connection.traffic.total(len(self.world.times)))
+            if own_before <= 0 or own_during < own_before / 2 or during > before / 5:
+                continue
+            length = float(self.windows.incident.sum()) * self.world.step
+            if before * length * min(1.0, own_during / own_before) >= LEAST_CALLS and not self.accounts.edge(connection).failures:
+                edge = f"{self.app.key.name}->{connection.upstream.name}"
+                self._note("calls-gone", edge, before, during, "req/s", THRESHOLD)
+
+    def _per_window(self, values: F64) -> tuple[float, float]:
+        """Mean rates before and during; NaN is nothing known, not 0."""
+        parts = (values[self.windows.reference], values[self.windows.incident])
+        before, during = (part[~np.isnan(part)] for part in parts)
+        return (float(before.mean()) if len(before) else 0.0), (float(during.mean()) if len(during) else float("inf"))
 
 
 def change_before(app: Application, onset: float) -> Change | None:

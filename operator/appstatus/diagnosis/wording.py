@@ -26,6 +26,7 @@ _NAMES = {
     "neighbour": "CPU",
     "node-cpu": "node CPU",
     "cpu-usage": "CPU",
+    "calls-gone": "calls",
     "more-traffic": "requests",
     "memory-near-limit": "memory",
     "pool-held": "busy connections",

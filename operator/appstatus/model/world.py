@@ -40,6 +40,13 @@ class Traffic:
         """(T,) requests/s of all statuses; NaN where no status is known."""
         return add(list(self.requests.values()), times)
 
+    def mean(self) -> F64 | None:
+        """(T,) seconds of mean latency; NaN without answers, None where latency is not known."""
+        if self.seconds is None or self.timed is None:
+            return None
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.timed > 0, self.seconds / self.timed, np.nan)
+
 
 def add(parts: list[F64], times: int) -> F64:
     """Sum of (T,) arrays that ignores NaN, but is NaN where every part is."""
