@@ -15,7 +15,7 @@ Network loss and corruption are one kind for the product: what is corrupt is dro
 
 import csv
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +55,7 @@ def cases(data: Path) -> Iterator[Case]:
     for labels in sorted(data.rglob("label.csv")):
         folder = labels.parent
         metrics, traces, nodes = (json.loads((folder / f"{name}.json").read_text()) for name in ("metrics", "traces", "nodes"))
-        calls = {(caller, callee) for events in traces.values() for caller, callee, *_ in events if caller != callee}
-        system = _System(calls)
+        system = _System((caller, callee) for events in traces.values() for caller, callee, *_ in events)
         for row in csv.DictReader(labels.read_text().splitlines()):
             index = row["index"]
             made = system.world(nodes[index], _placed(metrics[index]), _placed(traces[index]))
@@ -114,16 +113,15 @@ class _Seen:
 
 
 class _System:
-    """``calls``: (caller, callee) instances, of all faults together: who calls whom does not change with a fault."""
+    """``calls``: (caller, callee) instances, of all faults together: who calls whom does not change with a fault.
+
+    The front end is the one whose calls by users have most events.
+    """
 
     def __init__(self, calls: Iterable[tuple[str, str]]) -> None:
-        self._callees: dict[tuple[str, str], set[str]] = defaultdict(set)
-        self.front = ""
-        for caller, callee in sorted(calls):
-            if caller == USERS:
-                self.front = _service(callee)
-            elif _service(caller) != _service(callee):
-                self._callees[_service(caller), _service(callee)].add(callee)
+        counted = Counter((_service(caller) if caller != USERS else USERS, _service(callee)) for caller, callee in calls)
+        self.front = max((n, callee) for (caller, callee), n in counted.items() if caller == USERS)[1]
+        self._calls = [(caller, callee) for caller, callee in sorted(counted) if caller not in (USERS, callee)]
 
     def world(self, instances: list[str], metrics: Events, traces: Events) -> World:
         times = BEGAN + STEP * np.arange(round((BEFORE + AFTER) / STEP) + 1)
@@ -134,7 +132,7 @@ class _System:
         made = [self._application(seen, service, names) for service, names in members.items()]
         edges = [
             connection(caller, callee, self._edge(seen, members[caller], members[callee]), len(times))
-            for caller, callee in self._callees
+            for caller, callee in self._calls
             if caller in members and callee in members
         ]
         return world(times, STEP, made, edges)
