@@ -25,7 +25,7 @@ from pathlib import Path
 from appstatus.diagnosis import diagnose
 from appstatus.diagnosis.result import Cause, Diagnosis
 from machine import describe
-from recorded import nezha, petshop, tvdiag
+from recorded import ablation, nezha, petshop, tvdiag
 from recorded.case import Case
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "rca"
@@ -67,20 +67,36 @@ def main() -> int:
     parser.add_argument("--set", choices=sorted(SETS), help="all without")
     parser.add_argument("--data", type=Path, help="folder of the set (with --set), or of all sets")
     parser.add_argument("--misses", action="store_true", help="list each miss with what was said instead")
+    parser.add_argument("--ablation", action="store_true", help="a table of AC@1 / AC@3 without each part of the diagnosis")
     parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
     print(describe())
     figures = {}
     for name in [given.set] if given.set else sorted(SETS):
         folder = (given.data or DATA / name) if given.set else (given.data or DATA) / name
-        judged = [judge(case) for case in SETS[name](folder)]
+        cases = list(SETS[name](folder))
+        judged = [judge(case) for case in cases]
         if not judged:
             print(f"{name}: nothing in {folder}", file=sys.stderr)
             return 1
         figures[name] = tell(name, judged, given.misses)
+        if given.ablation:
+            figures[name]["without"] = ablate(cases, judged)
     if given.json:
         given.json.write_text(json.dumps({"machine": describe(), "sets": figures}, indent=1))
     return 0
+
+
+def ablate(cases: list[Case], judged: list[Judged]) -> dict[str, object]:
+    """(AC@1, AC@3) by part that is left out."""
+    found: dict[str, object] = {}
+    print(f"  {'with everything':26}       {accuracy(judged, 1):5.2f} {accuracy(judged, 3):5.2f}")
+    for part, (what, _) in ablation.ABLATIONS.items():
+        with ablation.without(part):
+            less = [judge(case) for case in cases]
+        found[part] = accuracy(less, 1), accuracy(less, 3)
+        print(f"  without {part:18}       {accuracy(less, 1):5.2f} {accuracy(less, 3):5.2f}  {what}")
+    return found
 
 
 def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, object]:

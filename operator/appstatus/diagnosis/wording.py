@@ -74,6 +74,13 @@ def evidence(fact: Evidence) -> str:
     return f"{fact.subject} {_NAMES.get(fact.signal, fact.signal)} {values}"
 
 
+def _why(cause: Cause) -> str:
+    """`` (41%)``; of a suspect, to which nothing was followed, its best evidence instead."""
+    if cause.share:
+        return f" ({100 * cause.share:.0f}%)"
+    return f" ({evidence(cause.evidence[0])})" if cause.evidence else ""
+
+
 def clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M")
 
@@ -83,7 +90,7 @@ def line(diagnosis: Diagnosis) -> str:
     if not diagnosis.causes:
         return f"no cause found: {diagnosis.thin}" if diagnosis.thin else "no cause found"
     if not diagnosis.dominant:
-        best = ", ".join(f"{c.app.name} {CLASSES[c.klass].title} ({100 * c.share:.0f}%)" for c in diagnosis.causes)
+        best = ", ".join(f"{c.app.name} {CLASSES[c.klass].title}{_why(c)}" for c in diagnosis.causes)
         reason = f" ({diagnosis.thin})" if diagnosis.thin else ""
         return f"no dominant cause{reason}; best: {best}"
     cause = diagnosis.causes[0]

@@ -50,4 +50,5 @@ def related(one: Sequence[AppKey], other: Sequence[AppKey], calls: Calls) -> boo
 
 
 def _best(diagnosis: Diagnosis | None) -> Cause | None:
-    return diagnosis.causes[0] if diagnosis is not None and diagnosis.causes else None
+    """The best one that something was followed to: mere suspects join nobody."""
+    return next((cause for cause in diagnosis.causes if cause.share > 0), None) if diagnosis is not None else None

@@ -54,6 +54,13 @@ def test_no_dominant_cause_names_the_best_and_why() -> None:
     assert line(diagnosis(dominant=False, thin="the application is gone")) == "no cause found: the application is gone"
 
 
+def test_a_suspect_is_named_with_its_evidence_and_without_a_share() -> None:
+    suspect = cause(share=0.0, klass="cpu-demand", evidence=(Evidence("cpu-usage", "ledger", 0.1, 0.9, "cores"),))
+    said = line(diagnosis(suspect, dominant=False, thin="nobody's calls are known"))
+    assert said.endswith("needs more CPU than before (ledger CPU 0.1 cores->0.9 cores)")
+    assert "%" not in said
+
+
 def test_the_column_of_kubectl_names_the_object() -> None:
     assert title(cause()) == "postgres.statefulset: CPU throttled by its own limit"
     outside = cause(app=AppKey("", EXTERNAL, "api.stripe.com:443"), klass="external")

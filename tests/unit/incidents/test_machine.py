@@ -1,6 +1,6 @@
 """What becomes one incident, who carries its Event, and when it is over."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appstatus.api.names import AppKey, ObjectRef
 from appstatus.diagnosis.result import Cause, Diagnosis
@@ -137,6 +137,15 @@ def test_an_independent_cause_is_a_second_incident():
     run.cycle(violated("checkout"), violated("search"), diagnoses=[because("search", "elastic")])
     assert run.posted == [("checkout", "SLOFastBurn"), ("search", "SLOFastBurn")]
     assert len({incident for _, _, incident in run.events}) == 2
+
+
+def test_a_mere_suspect_joins_nothing():
+    suspicion = because("search", "postgres", dominant=False)
+    suspicion = replace(suspicion, causes=(replace(suspicion.causes[0], share=0.0),))
+    run = Run().cycle(violated("checkout"), diagnoses=[because("checkout", "postgres")])
+    for _ in range(5):
+        run.cycle(violated("checkout"), violated("search"), diagnoses=[suspicion])
+    assert run.posted == [("checkout", "SLOFastBurn"), ("search", "SLOFastBurn")]
 
 
 def test_an_unexplained_violation_joins_after_the_wait_only_what_it_is_connected_with():
