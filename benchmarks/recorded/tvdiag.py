@@ -1,22 +1,23 @@
 """TVDiag (WHU-AISE/TVDiag, MIT): of each fault only what an alert on every metric and every call would have said.
 
-An event says that a value left its usual three standard deviations, and to which side; not by how much, nor when. Here it is a step by
-one factor for all, of a series that is flat otherwise. The set lists events in the order of their first sample outside: the k-th of n
-begins at that part of the incident. What has no event stays flat. The alert says when it began: users' pain is an event like others.
+An event says that a value left its usual three standard deviations, and to which side; not by how much, nor when. Here it is a
+step by one factor for all, of a series that is flat otherwise. The set lists events in the order of their first sample outside:
+the k-th of n begins at that part of the incident. The alert says when it began: what users feel is an event like others.
 
     cpu_usage, mem_usage, mem_rss, mem_work      of the container
     net_receive, net_trainsmit                   bytes of the container
     dest_qps, dest_p50/p90/p95, dest_success_rate  what the instance answers; src_*: what it asks of others
-    traces: caller, callee, operation, PD|500|400  the edge between them became slower, or failed (-1: users)
+    traces: caller, callee, operation, PD|500    the callee's answers to it became slower, or errors (-1: users)
 
-Left out: fs_usage, threads, mem_cache and nodes' metrics (the model has no place for them), logs, calls of an instance to itself.
-Network loss and corruption are one kind for the product: what is corrupt is dropped by the checksum and sent again, as if lost.
+Left out: answers 400, fs_usage, threads, mem_cache and nodes' metrics (the model has no place for them), logs, an instance's calls
+of itself. Network loss and corruption are one kind for the product: what is corrupt fails the checksum, is dropped and sent again,
+as if lost. Killing a container or its pod is one too: either way another process goes on under the same name.
 """
 
 import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ BEGAN = 1.7e9
 FACTOR = 3.0  # of every event
 FAILING = 0.3
 RATE, CORES, RSS, BYTES = 10.0, 0.2, 2e8, 1e5
-ANSWER, ASKED, LINK = 0.05, 0.03, 0.002  # seconds: of an answer, of a call to others, on the way
+ANSWER, ASKED = 0.05, 0.03  # seconds: of an answer, of a call to others
 USERS = "-1"
 MEMORY = ("mem_usage", "mem_rss", "mem_work")
 QUANTILES = ("p50", "p90", "p95")
@@ -55,7 +56,7 @@ def cases(data: Path) -> Iterator[Case]:
     for labels in sorted(data.rglob("label.csv")):
         folder = labels.parent
         metrics, traces, nodes = (json.loads((folder / f"{name}.json").read_text()) for name in ("metrics", "traces", "nodes"))
-        system = _System((caller, callee) for events in traces.values() for caller, callee, *_ in events)
+        system = _System((caller, callee, operation) for events in traces.values() for caller, callee, operation, _ in events)
         for row in csv.DictReader(labels.read_text().splitlines()):
             index = row["index"]
             made = system.world(nodes[index], _placed(metrics[index]), _placed(traces[index]))
@@ -96,32 +97,46 @@ class _Seen:
         part, way = min(found)
         return np.where(self.since(part), base * FACTOR if way == "up" else base / FACTOR, base)
 
-    def calls(self, caller: str, callee: str, what: str) -> np.ndarray:
-        """(T,) whether an operation between the two was ``what``."""
+    def calls(self, caller: str, callee: str, what: str, operations: int) -> F64:
+        """(T,) share of the operations between two instances that are ``what``."""
         parts = [part for event, part in self.traces.items() if (event[0], event[1], event[3]) == (caller, callee, what)]
-        return self.since(min(parts)) if parts else np.zeros(len(self.times), bool)
+        return np.sum([self.since(part) for part in parts], axis=0) / operations if parts else np.zeros(len(self.times))
 
     def since(self, part: float) -> np.ndarray:
         return self.times > self.times[0] + BEFORE + part * AFTER
 
-    def traffic(self, name: str, side: str, seconds: float) -> tuple[F64, F64, F64]:
-        """(requests/s, seconds of each, share that fails), each (T,), of one instance."""
-        rate = self.level(RATE, name, f"{side}_qps")
-        mean = self.level(seconds, name, *(f"{side}_{quantile}" for quantile in QUANTILES))
-        began = self.metrics.get((name, f"{side}_success_rate", "down"))
-        return rate, mean, np.zeros(len(rate)) if began is None else FAILING * self.since(began)
+    def calling(self, name: str) -> Traffic:
+        """What an instance asks of others."""
+        rate = self.level(RATE, name, "src_qps")
+        return traffic(rate, self.level(ASKED, name, *(f"src_{q}" for q in QUANTILES)), self._failing(name, "src_success_rate"))
+
+    def answering(self, name: str, callers: Mapping[str, int]) -> dict[str, Traffic]:
+        """What an instance answers to each of its callers, to equal parts. ``callers``: how many operations each asks for."""
+        rate = self.level(RATE, name, "dest_qps") / len(callers)
+        mean = self.level(ANSWER, name, *(f"dest_{q}" for q in QUANTILES))
+        failing = self._failing(name, "dest_success_rate")
+        found = {}
+        for caller, operations in callers.items():
+            slow = ANSWER * (1.0 + (FACTOR - 1.0) * self.calls(caller, name, "PD", operations))
+            bad = FAILING * self.calls(caller, name, "500", operations)
+            found[caller] = traffic(rate, np.maximum(mean, slow), np.maximum(failing, bad))
+        return found
+
+    def _failing(self, name: str, metric: str) -> F64:
+        began = self.metrics.get((name, metric, "down"))
+        return np.zeros(len(self.times)) if began is None else FAILING * self.since(began)
 
 
 class _System:
-    """``calls``: (caller, callee) instances, of all faults together: who calls whom does not change with a fault.
+    """``calls``: (caller, callee, operation), of all faults together: who asks whom for what does not change with a fault.
 
-    The front end is the one whose calls by users have most events.
+    The front end is what users ask for most operations.
     """
 
-    def __init__(self, calls: Iterable[tuple[str, str]]) -> None:
-        counted = Counter((_service(caller) if caller != USERS else USERS, _service(callee)) for caller, callee in calls)
-        self.front = max((n, callee) for (caller, callee), n in counted.items() if caller == USERS)[1]
-        self._calls = [(caller, callee) for caller, callee in sorted(counted) if caller not in (USERS, callee)]
+    def __init__(self, calls: Iterable[tuple[str, str, str]]) -> None:
+        counted = Counter((_service(caller), _service(callee), operation) for caller, callee, operation in calls)
+        self.front = Counter({callee: n for (caller, callee, _), n in counted.items() if caller == USERS}).most_common(1)[0][0]
+        self._operations = Counter((caller, callee) for caller, callee, _ in sorted(counted) if caller != callee)
 
     def world(self, instances: list[str], metrics: Events, traces: Events) -> World:
         times = BEGAN + STEP * np.arange(round((BEFORE + AFTER) / STEP) + 1)
@@ -129,17 +144,22 @@ class _System:
         members: dict[str, list[str]] = defaultdict(list)
         for name in instances:
             members[_service(name)].append(name)
-        made = [self._application(seen, service, names) for service, names in members.items()]
-        edges = [
-            connection(caller, callee, self._edge(seen, members[caller], members[callee]), len(times))
-            for caller, callee in self._calls
-            if caller in members and callee in members
-        ]
+        made, edges = [], []
+        for service, names in members.items():
+            callers = {c: n for (c, callee), n in self._operations.items() if callee == service and (c in members or c == USERS)}
+            each = {name: n for c, n in callers.items() for name in members.get(c, [c])} or {USERS: 1}
+            answers = {name: seen.answering(name, each) for name in names}
+            made.append(self._application(seen, service, answers))
+            edges += [
+                connection(caller, service, _together([answers[name][c] for name in names for c in members[caller]]), len(times))
+                for caller in callers
+                if caller != USERS
+            ]
         return world(times, STEP, made, edges)
 
-    def _application(self, seen: _Seen, service: str, names: list[str]) -> Application:
+    def _application(self, seen: _Seen, service: str, answers: Mapping[str, Mapping[str, Traffic]]) -> Application:
         made = application(service)
-        for name in names:
+        for name, by_caller in answers.items():
             container = Container(
                 service,
                 cpu_usage=seen.level(CORES, name, "cpu_usage"),
@@ -147,26 +167,11 @@ class _System:
                 bytes_sent=seen.level(BYTES, name, "net_trainsmit"),
                 bytes_received=seen.level(BYTES, name, "net_receive"),
             )
-            rate, mean, failing = seen.traffic(name, "dest", ANSWER)
-            if service == self.front:
-                mean = np.where(seen.calls(USERS, name, "PD"), np.maximum(mean, FACTOR * ANSWER), mean)
-                failing = np.where(seen.calls(USERS, name, "500"), FAILING, failing)
             made.instances[name] = instance(name, "", container)
-            made.instances[name].served = traffic(rate, mean, failing)
-            made.instances[name].calls = traffic(*seen.traffic(name, "src", ASKED))
+            made.instances[name].served = _together(list(by_caller.values()))
+            made.instances[name].calls = seen.calling(name)
         made.served = _together([i.served for i in made.instances.values() if i.served is not None])
         return made
-
-    def _edge(self, seen: _Seen, callers: list[str], callees: list[str]) -> Traffic:
-        """What the callers see: at least what the callee does."""
-        found = []
-        for callee in callees:
-            rate, mean, failing = seen.traffic(callee, "dest", ANSWER)
-            for caller in callers:
-                slow = np.where(seen.calls(caller, callee, "PD"), FACTOR * ANSWER, 0.0)
-                bad = np.where(seen.calls(caller, callee, "500"), FAILING, 0.0)
-                found.append(traffic(rate / len(callers), np.maximum(mean, slow) + LINK, np.maximum(failing, bad)))
-        return _together(found)
 
 
 def _together(parts: list[Traffic]) -> Traffic:
@@ -178,4 +183,4 @@ def _together(parts: list[Traffic]) -> Traffic:
 
 
 def _service(name: str) -> str:
-    return name.rsplit("-", 1)[0]
+    return name if name == USERS else name.rsplit("-", 1)[0]
