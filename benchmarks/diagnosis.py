@@ -5,8 +5,9 @@
     benchmarks/diagnosis.py --set nezha --data FOLDER                        any folder of the same form
     benchmarks/diagnosis.py --set petshop --misses --json FILE
 
-AC@k: share of incidents whose true place is among the first k causes. F1: of the class of the first cause, the mean over the kinds
-of faults. Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
+AC@k: share of incidents whose true place is among the first k causes. F1: of the class of the first cause, by kind of fault; macro
+is the mean over the kinds of a system, those that no class tells apart being one; apart: as many, each the others' mistake.
+Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
 """
 
 import sys
@@ -110,11 +111,42 @@ def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, object]:
             f"  {kind:26} {row['cases']:5} {row['ac1']:5.2f} {row['ac3']:5.2f} "
             f"{'    -' if row['class'] is None else format(row['class'], '5.2f')} {row['ms']:6.1f}"
         )
+    figures["f1"] = {system: _f1(system, of) for system, of in sorted(_by_system(judged).items())}
     for j in judged:
         if misses and j.rank != 1:
             causes = ", ".join(f"{_place(c, j.case)} {c.klass} {c.share:.2f}" for c in j.found.causes)
             print(f"    {j.case.id}: is {j.case.truth}, said {causes or 'nothing'} {j.found.thin}")
     return figures
+
+
+def _by_system(judged: list[Judged]) -> dict[str, list[Judged]]:
+    """Kinds are named ``SYSTEM kind``; incidents of unknown class count in none."""
+    found: dict[str, list[Judged]] = {}
+    for j in judged:
+        if j.case.classes:
+            found.setdefault(j.case.kind.rpartition(" ")[0], []).append(j)
+    return found
+
+
+def _f1(system: str, judged: list[Judged]) -> dict[str, object]:
+    """Kind -> (precision, recall, F1), with the two means."""
+    kinds = {j.case.kind.rpartition(" ")[2]: j.case.classes for j in judged}
+    same = {kind: "/".join(other for other in sorted(kinds) if kinds[other] == classes) for kind, classes in kinds.items()}
+
+    def score(true: list[bool], said: list[bool]) -> tuple[float, float, float]:
+        hits = sum(t and s for t, s in zip(true, said, strict=True))
+        return hits / max(1, sum(said)), hits / sum(true), 2 * hits / (sum(true) + sum(said))
+
+    together, apart = {}, []
+    for kind, classes in kinds.items():
+        said = [j.klass in classes for j in judged]
+        together[same[kind]] = score([j.case.classes == classes for j in judged], said)
+        apart.append(score([j.case.kind.endswith(f" {kind}") for j in judged], said)[2])
+    macro = statistics.mean(f1 for _, _, f1 in together.values())
+    print(f"  {system} kinds: macro F1 {macro:.2f} (apart {statistics.mean(apart):.2f})   precision recall   F1")
+    for kind, (precision, recall, f1) in sorted(together.items()):
+        print(f"    {kind:46}    {precision:5.2f}  {recall:5.2f}  {f1:5.2f}")
+    return {"kinds": together, "macro": macro, "apart": statistics.mean(apart)}
 
 
 def _figures(judged: list[Judged]) -> dict[str, object]:
