@@ -24,6 +24,13 @@ CLASSES: dict[str, CauseClass] = {
     "network-unreachable": CauseClass(
         "cannot be reached", "Is it listening on that port, is it behind the Service, does a NetworkPolicy forbid it?"
     ),
+    "network-loss": CauseClass(
+        "loses what it sends and receives", "Look at its node's network: drops, errors, policies, and at what else runs there."
+    ),
+    "restarted": CauseClass("was restarted", "See what ended it: `kubectl describe pod`, `kubectl logs --previous`, evictions."),
+    "memory-growth": CauseClass(
+        "needs more memory than before", "Find what grows (see MemoryLeakPercent); compare with the last release."
+    ),
     "traffic-surge": CauseClass("traffic surge", "Add replicas or shed load; find where the traffic comes from."),
     "cpu-throttled": CauseClass("CPU throttled by its own limit", "Raise or remove the CPU limit."),
     "bad-release": CauseClass("bad release", "Roll back (`kubectl rollout undo`), then compare the two versions."),
@@ -80,15 +87,24 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("instance-down", ("failures",), ("no-instances", "fewer-instances", "restarts")),
     Rule("network-unreachable", ("failed-connects",)),
+    # Its traffic has stopped: with new memory it is another process, else the network. One that answers again was restarted.
+    Rule("instance-down", ("instance-sends-less", "instance-memory", "instance-serves-less")),
+    Rule("restarted", ("instance-sends-less", "instance-memory")),
+    Rule("network-loss", ("instance-sends-less",), ("instance-serves-less", "instance-calls-less")),
     Rule("noisy-neighbour", ("cpu-delay", "neighbour")),
     Rule("cpu-contention", ("cpu-delay", "node-cpu"), none=("cpu-usage",)),
-    Rule("cpu-demand", ("cpu-usage",)),
+    # Want of CPU makes answers late, want of memory makes them fail (and costs CPU: collecting, reclaiming).
+    Rule("memory-growth", ("instance-memory", "instance-fails")),
+    Rule("cpu-demand", (), ("cpu-usage", "instance-cpu")),
     Rule("memory-pressure", ("memory-near-limit",)),
+    Rule("memory-growth", ("instance-memory",)),
+    Rule("network-latency", ("instance-waits",)),
+    Rule("network-loss", ("instance-sends-less",)),
     Rule("pool-saturation", ("pool-held",)),
     Rule("inside", ("opaque",)),
     Rule("error-burst", ("errors",)),
     Rule("dependency-failure", ("failures",)),
-    Rule("inside", ("slow",)),
+    Rule("inside", (), ("slow", "instance-slow")),
     Rule("unknown"),
 )
 

@@ -8,6 +8,7 @@ from appstatus.api.names import AppKey
 from appstatus.diagnosis.classes import classify
 from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Flow, Mode, Source
+from appstatus.diagnosis.instances import located
 from appstatus.diagnosis.onset import Windows, windows
 from appstatus.diagnosis.opaque import blame
 from appstatus.diagnosis.origin import origin
@@ -72,6 +73,7 @@ def diagnose(
         others = suspects(accounts, app, most, checks)
         strong = [other for other in others if _explained(other)]
         causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
+    causes = located(accounts, app, causes, checks)
     dominant = bool(causes) and causes[0].share >= DOMINANT and not thin
     return Diagnosis(violator, found.onset, now, tuple(causes[:MOST_CAUSES]), dominant, _dismissed(world, found, causes), thin)
 

@@ -1,25 +1,33 @@
 """Which instance is the odd one: what has changed at it and not at its peers.
 
 Replicas of one application do the same work, so what befalls all of them (more load, a slow dependency) shows at all of them; what
-is broken at one shows at that one. A metric speaks by the part of the incident during which it is off (beyond three of the scales of
-``shift.py``): a cause is there from the onset on, what follows from it comes later, and what is off by chance goes back.
+is broken at one shows at that one. A metric speaks by the part of the incident during which it is off (beyond three of the scales
+of ``shift.py``): a cause is there from the onset on, what follows from it comes later, and what is off by chance goes back.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from appstatus.api.names import AppKey
+from appstatus.diagnosis.classes import classify
 from appstatus.diagnosis.excess import Accounts
+from appstatus.diagnosis.flow import Mode, Source
 from appstatus.diagnosis.onset import Windows
-from appstatus.diagnosis.result import Evidence
+from appstatus.diagnosis.result import Cause, Evidence
 from appstatus.diagnosis.shift import LEAST_INCIDENT, LEAST_REFERENCE, RELATIVE_FLOOR, THRESHOLD
+from appstatus.diagnosis.signals import CAUSES, Signals
+from appstatus.diagnosis.suspects import reach
+from appstatus.inspections.result import CheckResult
 from appstatus.model.series import F64
 from appstatus.model.world import Application, Instance, add
 
 SHARED = 0.7  # so much less does it say about one instance what its peers show as well
-INSIDE, OUTSIDE = 2.0, 1.0  # weights: of what an instance itself uses, and of what others may do to it
+DEGREES = frozenset({"cpu-usage", "calls-gone"})
+# Weights: of what an instance itself uses, of what others may do to it, of what tells the class only: errors are handed on.
+INSIDE, OUTSIDE, SYMPTOM = 2.0, 1.0, 0.0
 
 
 class Metric(NamedTuple):
@@ -56,6 +64,14 @@ def _mean(side: str) -> Callable[[Instance, int], F64 | None]:
     return of
 
 
+def _failing(instance: Instance, times: int) -> F64 | None:
+    """Share of its answers that are errors."""
+    if instance.served is None or "5xx" not in instance.served.requests:
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return instance.served.requests["5xx"] / instance.served.total(times)
+
+
 METRICS: dict[str, Metric] = {
     "instance-cpu": Metric(_containers("cpu_usage"), 1, INSIDE, 0.05, "cores"),
     "instance-memory": Metric(_containers("memory_rss"), 1, INSIDE, 2e7, "bytes"),
@@ -65,6 +81,7 @@ METRICS: dict[str, Metric] = {
     "instance-calls-less": Metric(_rate("calls"), -1, OUTSIDE, 0.05, "req/s"),
     "instance-waits": Metric(_mean("calls"), 1, INSIDE, 0.002, "s"),
     "instance-slow": Metric(_mean("served"), 1, OUTSIDE, 0.002, "s"),
+    "instance-fails": Metric(_failing, 1, SYMPTOM, 0.02, ""),
 }
 
 
@@ -77,26 +94,32 @@ class Odd:
     off: dict[str, float] = field(default_factory=dict)
     weight: float = 0.0
 
+    @property
+    def corroborated(self) -> bool:
+        """One metric can be off by chance; two of one instance, as much as if one inside it had been off all the time, are not."""
+        return len(self.off) > 1 and self.weight >= INSIDE
 
-def odd(accounts: Accounts, apps: Iterable[Application]) -> list[Odd]:
-    """Instances at which something is off, the oddest first."""
+
+def odd(accounts: Accounts, apps: Iterable[Application], violator: Application) -> list[Odd]:
+    """Instances at which something is off, the oddest first. What others do to the violator is what is to be explained."""
     found: list[Odd] = []
     times = len(accounts.world.times)
     for app in apps:
         members = [Odd(app, instance) for instance in app.instances.values() if not instance.obsolete]
         for name, metric in METRICS.items():
-            parts = [off(metric.of(m.instance, times), accounts.windows, metric) for m in members]
+            weight = 0.0 if app is violator and metric.weight == OUTSIDE else metric.weight
+            parts = [_off(metric.of(m.instance, times), accounts.windows, metric) for m in members]
             for i, member in enumerate(members):
                 if parts[i]:
                     member.off[name] = parts[i]
                     peers = parts[:i] + parts[i + 1 :]
                     shared = sum(peers) / len(peers) if peers else 0.0
-                    member.weight += metric.weight * parts[i] * (1.0 - SHARED * shared)
+                    member.weight += weight * parts[i] * (1.0 - SHARED * shared)
         found += [m for m in members if m.off]
     return sorted(found, key=lambda m: m.weight, reverse=True)
 
 
-def off(values: F64 | None, windows: Windows, metric: Metric) -> float:
+def _off(values: F64 | None, windows: Windows, metric: Metric) -> float:
     """Part of the incident, 0..1, in which a metric is off its reference to its side by more than `THRESHOLD` scales."""
     if values is None:
         return 0.0
@@ -107,3 +130,71 @@ def off(values: F64 | None, windows: Windows, metric: Metric) -> float:
     low, median, high = np.percentile(before, [25, 50, 75])
     scale = max(high - low, RELATIVE_FLOOR * abs(median), metric.floor)
     return float(np.mean(metric.way * (during - median) > THRESHOLD * scale))
+
+
+def located(
+    accounts: Accounts, violator: Application, causes: Sequence[Cause], checks: Mapping[AppKey, Sequence[CheckResult]]
+) -> list[Cause]:
+    """The causes, with instances: those that are certain, corroborated odd instances, the others, what else is odd."""
+    paths = reach(accounts, violator)
+    found = odd(accounts, [accounts.world.applications[key] for key in paths], violator)
+    oddest: dict[AppKey, Odd] = {}
+    for each in found:
+        oddest.setdefault(each.app.key, each)
+    by_app = {cause.app: cause for cause in causes}
+    certain = [cause for cause in causes if _certain(cause)]
+    done = {cause.app for cause in certain}
+
+    def told(each: Odd) -> Cause:
+        known = by_app.get(each.app.key) if oddest[each.app.key] is each else None
+        return _cause(accounts, violator, each, paths[each.app.key], known, checks)
+
+    strong = [told(each) for each in found if each.corroborated and each.app.key not in done]
+    done |= {cause.app for cause in strong}
+    rest = [_at(cause, oddest.get(cause.app)) for cause in causes if cause.app not in done]
+    done |= set(by_app)
+    return [*(_at(c, oddest.get(c.app)) for c in certain), *strong, *rest, *(told(o) for o in found if o.app.key not in done)]
+
+
+def _certain(cause: Cause) -> bool:
+    """Whether it has a share, and something happened to it that is no metric's matter of degree."""
+    return cause.share > 0 and any(fact.signal in CAUSES - DEGREES for fact in cause.evidence)
+
+
+def _at(cause: Cause, oddest: Odd | None) -> Cause:
+    if cause.instance or oddest is None:
+        return cause
+    return replace(cause, instance=oddest.instance.name, node=cause.node or oddest.instance.node)
+
+
+def _cause(
+    accounts: Accounts,
+    violator: Application,
+    each: Odd,
+    path: tuple[AppKey, ...],
+    known: Cause | None,
+    checks: Mapping[AppKey, Sequence[CheckResult]],
+) -> Cause:
+    """``known``: what was found of its application."""
+    mode: Mode = "failures" if known is not None and known.mode == "failures" else "seconds"
+    signals = Signals(accounts, Source(each.app.key, "own", mode, 0.0, path), violator, checks)
+    facts = {name: _fact(accounts, each, name) for name in each.off}
+    rule = classify({**facts, **{name: signals.found[name] for name in signals.causes}})
+    evidence = [facts[s] for s in (*rule.every, *rule.some) if s in facts]
+    evidence += [fact for fact in facts.values() if fact not in evidence]
+    return Cause(
+        each.app.key,
+        rule.klass,
+        known.share if known else 0.0,
+        known.path if known else path,
+        tuple(evidence),
+        each.instance.name,
+        each.instance.node,
+        mode=mode,
+    )
+
+
+def _fact(accounts: Accounts, each: Odd, name: str) -> Evidence:
+    metric = METRICS[name]
+    before, during = accounts.levels(metric.of(each.instance, len(accounts.world.times)))
+    return Evidence(name, each.instance.name, before, during, metric.unit, THRESHOLD * each.off[name])

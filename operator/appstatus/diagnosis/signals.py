@@ -39,6 +39,15 @@ SIGNALS: dict[str, str] = {
     "failures": "calls to it fail",
     "slow": "its own answers take longer",
     "pool-held": "its connections to a dependency are busy, but little goes over them",
+    "instance-cpu": "one instance uses more CPU",
+    "instance-memory": "one instance uses more memory",
+    "instance-sends-less": "one instance sends fewer bytes",
+    "instance-receives-less": "one instance receives fewer bytes",
+    "instance-serves-less": "one instance answers fewer requests",
+    "instance-calls-less": "one instance makes fewer calls",
+    "instance-waits": "one instance waits longer for all that it calls",
+    "instance-slow": "one instance answers later",
+    "instance-fails": "one instance answers with errors",
     "opaque": "its callers wait for it, and their requests to it cannot be read",
 }
 

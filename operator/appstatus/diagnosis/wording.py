@@ -31,6 +31,15 @@ _NAMES = {
     "memory-near-limit": "memory",
     "pool-held": "busy connections",
     "opaque": "busy connections",
+    "instance-cpu": "CPU",
+    "instance-memory": "memory",
+    "instance-sends-less": "sends",
+    "instance-receives-less": "receives",
+    "instance-serves-less": "answers",
+    "instance-calls-less": "calls",
+    "instance-waits": "waits for others",
+    "instance-slow": "own latency",
+    "instance-fails": "failing",
 }
 
 
