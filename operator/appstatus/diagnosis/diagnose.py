@@ -1,6 +1,7 @@
 """The diagnosis of one violator: what hurts its users, where it starts, and why."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,11 +27,23 @@ MOST_CAUSES = 3
 MOST_EVIDENCE = 6
 LEAST_NAMED = 0.05
 LEAST_BAD = 3.0  # bad events
+MOST_OF = 0.9
 UNEXPLAINED = 0.5
 UNEXPLAINED_CLASSES = frozenset({"inside", "error-burst", "dependency-failure", "unknown"})
 BAD = frozenset({"5xx", "failed"})
 # Without the answer to one of these queries every edge, or every server, looks as if it had no share.
 NEEDED = ("http_in", "http_in_seconds", "http_out", "http_out_timed", "http_out_seconds", "tcp_failed_connects")
+
+
+class Examined(NamedTuple):
+    """parts: (T,) what is to be explained, in events/s; windows: when; accounts: excesses; flow: where they start; weights: of the
+    parts, together 1."""
+
+    parts: dict[Mode, F64]
+    windows: Windows
+    accounts: Accounts
+    flow: Flow
+    weights: dict[Mode, float]
 
 
 def diagnose(
@@ -50,6 +63,21 @@ def diagnose(
     app = world.applications.get(violator)
     if app is None:
         return Diagnosis(violator, now, now, (), False, thin="the application is gone")
+    parts, found, accounts, flow, weights = examine(world, app, statuses, since)
+    causes = _causes(accounts, flow, app, checks)
+    thin = _thin(world, found, causes, parts)
+    if thin or len(causes) < MOST_CAUSES:
+        most: Mode = max(weights, key=lambda m: weights[m]) if weights else next(iter(parts))
+        others = suspects(accounts, app, most, checks)
+        strong = [other for other in others if _explained(other)]
+        causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
+    named = located(accounts, app, causes, checks)[:MOST_CAUSES]
+    dominant = bool(named) and named[0].share >= DOMINANT and not thin
+    return Diagnosis(violator, found.onset, now, tuple(named), dominant, _dismissed(world, found, [*causes, *named]), thin)
+
+
+def examine(world: World, app: Application, statuses: Sequence[SLOStatus], since: float | None = None) -> Examined:
+    """Where the excess of a violator is. ``statuses`` and ``since`` as in ``diagnose``."""
     violated = [s for s in statuses if s.violated] or list(statuses)
     indicators = {s.objective.indicator for s in violated} or {"availability", "latency"}
     statuses_bad = frozenset().union(*(s.objective.bad_statuses for s in violated)) or BAD
@@ -65,17 +93,8 @@ def diagnose(
     flow = Flow(accounts)
     weights = _weights(parts, found, world.step, accounts, app)
     for mode, weight in weights.items():
-        flow.follow(violator, mode, weight)
-    causes = _causes(accounts, flow, app, checks)
-    thin = _thin(world, found, causes, parts)
-    if thin or len(causes) < MOST_CAUSES:
-        most: Mode = max(weights, key=lambda m: weights[m]) if weights else next(iter(parts))
-        others = suspects(accounts, app, most, checks)
-        strong = [other for other in others if _explained(other)]
-        causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
-    causes = located(accounts, app, causes, checks)
-    dominant = bool(causes) and causes[0].share >= DOMINANT and not thin
-    return Diagnosis(violator, found.onset, now, tuple(causes[:MOST_CAUSES]), dominant, _dismissed(world, found, causes), thin)
+        flow.follow(app.key, mode, weight)
+    return Examined(parts, found, accounts, flow, weights)
 
 
 def failed(app: Application, bad: frozenset[str], times: int) -> F64:
@@ -163,11 +182,13 @@ def _cause(app: AppKey, parts: list[tuple[Source, Signals, tuple[AppKey, ...]]])
 
 
 def _where(source: Source, signals: Signals) -> list[Evidence]:
-    """The edge into the source, as its last caller on the path sees it; the application itself if it is the violator."""
-    subject = "->".join(k.name for k in source.path[-2:])
+    """The edge into the source, as its last caller on the path sees it; the application itself if it is the violator, or if several
+    ways lead to it."""
+    one_way = source.strongest >= MOST_OF * source.share
+    subject = "->".join(k.name for k in source.path[-2:]) if one_way else signals.app.key.name
     seen = signals.accounts.node(signals.app)
     for connection in signals.app.downstreams:
-        if len(source.path) > 1 and connection.client == source.path[-2]:
+        if one_way and len(source.path) > 1 and connection.client == source.path[-2]:
             if not connection.traffic.requests:
                 return []  # its requests cannot be read: other signals tell
             seen = signals.accounts.edge(connection)

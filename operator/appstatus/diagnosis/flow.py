@@ -40,6 +40,8 @@ class Flow:
         self._applications = accounts.world.applications
         self._splits: dict[tuple[AppKey, Mode], list[tuple[AppKey, Mode, float]]] = {}
         self.sources: dict[tuple[AppKey, str, Mode], Source] = {}
+        # (caller, callee, mode) -> part of the violator's excess that goes over the calls between the two
+        self.edges: dict[tuple[AppKey, AppKey, Mode], float] = {}
 
     def follow(self, violator: AppKey, mode: Mode, share: float) -> None:
         """Adds what ``share`` of the violator's excess comes from."""
@@ -51,6 +53,8 @@ class Flow:
             if callee in path or share * part < LEAST_SHARE:
                 continue
             rest -= share * part
+            edge = key, callee, callee_mode
+            self.edges[edge] = self.edges.get(edge, 0.0) + share * part
             network = self._network(callee) if callee_mode == "seconds" else 0.0
             if network:
                 self._add(callee, "network", callee_mode, share * part * network, (*path, callee))

@@ -70,7 +70,9 @@ def quantity(value: float | None, unit: str) -> str:
         return f"{1000 * value:.3g}ms" if value < 1 else f"{value:.3g}s"
     if unit == "time":
         return clock(value)
-    if unit in ("%", "s/s", "/s"):
+    if unit == "s/s":
+        return f"{value:.2g}s/s"
+    if unit in ("%", "/s"):
         return f"{value:.3g}{unit}"
     return f"{value:.3g} {unit}".rstrip()
 
@@ -80,7 +82,12 @@ def evidence(fact: Evidence) -> str:
     if fact.unit == "time":
         return f"{fact.subject} at {quantity(fact.during, 'time')}"
     values = "->".join(quantity(v, fact.unit) for v in (fact.before, fact.during) if v is not None)
-    return f"{fact.subject} {_NAMES.get(fact.signal, fact.signal)} {values}"
+    return f"{name(fact)} {values}"
+
+
+def name(fact: Evidence) -> str:
+    """What was measured: ``postgres-0 waiting for CPU``."""
+    return f"{fact.subject} {_NAMES.get(fact.signal, fact.signal)}"
 
 
 def _why(cause: Cause) -> str:

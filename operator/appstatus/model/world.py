@@ -70,15 +70,17 @@ class Container:
     memory_limit: F64 | None = None  # bytes
     oom_kills: F64 | None = None  # counter increments per step
     restarts: F64 | None = None  # counter increments per step
-    bytes_sent: F64 | None = None  # bytes/s over the network
-    bytes_received: F64 | None = None  # bytes/s over the network
+    # bytes/s over the network; no query fills them yet: the agent counts those of connections that it opened, not of accepted ones.
+    bytes_sent: F64 | None = None
+    bytes_received: F64 | None = None
 
 
 @dataclass(slots=True)
 class Instance:
     """A pod (or, without cluster rights, what the metrics' labels tell of one).
 
-    served, calls  what it answers, and what it asks of all others; None where that is not kept by instance
+    served, calls  what it answers, and what it asks of all others; None while not kept by instance (no query fills them yet: they are
+                   the ``http_in`` and ``http_out`` queries by container)
 
     unready_since  unix seconds, None while it is ready or where the API server cannot be asked
     trouble        why it is not ready, as the API server says it (``CrashLoopBackOff``, ``Unschedulable: ...``), else empty

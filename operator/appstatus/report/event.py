@@ -106,9 +106,7 @@ def _fact(part: Participation, reason: Reason, violated: Sequence[SLOStatus], ca
 def _facts(part: Participation, violated: Sequence[SLOStatus], called: str) -> str:
     if not violated:
         return f"SLO {', '.join(part.slos)} of {called} violated"
-    more = [status.objective.id for status in violated[1:] if status.violated]
-    also = f", SLO {text.names(more, 2)} too" if more else ""
-    return objectives.fact(violated[0], called) + also
+    return objectives.facts(violated, called)
 
 
 def _ending(part: Participation, called: str, now: float) -> str:

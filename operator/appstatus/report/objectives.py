@@ -52,6 +52,12 @@ def fact(status: SLOStatus, called: str) -> str:
     )
 
 
+def facts(violated: Sequence[SLOStatus], called: str) -> str:
+    """The fact of the most urgent one, and which others are violated too. ``violated``: most urgent first, not empty."""
+    more = [status.objective.id for status in violated[1:] if status.violated]
+    return fact(violated[0], called) + (f", SLO {text.names(more, 2)} too" if more else "")
+
+
 def _telling_tier(status: SLOStatus) -> TierStatus | None:
     return min(status.firing, key=lambda tier: tier.short, default=None)
 

@@ -1,6 +1,7 @@
-"""``appstatus audit`` on a real Prometheus with two hours of the past: the same judgement without installing anything."""
+"""``appstatus audit`` and ``explain`` on a real Prometheus with two hours of the past: judging without installing anything."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -40,8 +41,12 @@ def prometheus(tmp_path_factory, end):
 
 
 def audit(*arguments):
-    command = [sys.executable, "-m", "appstatus.cli", "audit", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return run("audit", *arguments)
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, "-m", "appstatus.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
 
 
 def rows(done):
@@ -116,3 +121,48 @@ def test_what_cannot_be_done_is_said_in_a_sentence(arguments, message):
     done = audit(*arguments)
     assert done.returncode == 2 and message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def explain(prometheus, end):
+    def explain(name, *more, at=end, **environment):
+        return run("explain", name, "--prometheus", prometheus.url, "--at", str(at), "--history", "1h", *more, **environment)
+
+    return explain
+
+
+def test_a_violation_is_explained(explain):
+    done = explain("frontend", PYTHONUTF8="1")
+    assert (done.returncode, done.stderr) == (0, ""), "frontend answers well: only its calls to checkout fail"
+    assert "frontend.deployment DependencyErrors 100%" in done.stdout
+    done = explain("checkout.deployment", PYTHONUTF8="1")
+    print(f"\n{done.stdout}")
+    assert done.returncode == 1, done.stderr
+    first, fact = done.stdout.splitlines()[:2]
+    assert first.startswith("shop/checkout.deployment: Violated since ") and "(10m)" in first
+    assert fact.startswith("  100% of requests to checkout failed for ")
+    assert "1. checkout.deployment: answers with errors" in done.stdout
+    picture = next(line for line in done.stdout.splitlines() if line.startswith("     checkout failing "))
+    assert "0% -> 98.8%" in picture and "▁│█" in picture, "the scrape at the onset holds some of the time before"
+    assert explain("checkout", PYTHONUTF8="0", LC_ALL="C", PYTHONIOENCODING="ascii").stdout.isascii()
+
+
+def test_the_page_and_the_data_say_the_same(explain):
+    page = explain("deployment/checkout", "-o", "html")
+    assert page.returncode == 1 and page.stdout.rstrip().endswith("</html>")
+    assert "answers with errors" in page.stdout and page.stdout.count("<svg") >= 2
+    data = json.loads(explain("checkout", "-o", "json", "-n", objects.NAMESPACE).stdout)
+    assert data["diagnosis"]["causes"][0]["class"] == "error-burst"
+
+
+def test_where_all_is_well_nothing_is_made_up(explain, end):
+    done = explain("checkout", at=end - OUTAGE - 60)
+    assert done.returncode == 0 and "Every SLO of checkout is met" in done.stdout
+    done = explain("checkout", at=end + 1000)
+    assert done.returncode == 3 and "Nothing can be said of checkout" in done.stdout
+
+
+def test_an_unknown_name_lists_near_ones(explain):
+    done = explain("chekout")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "appstatus: no application is called chekout; near: shop/checkout.deployment\n"

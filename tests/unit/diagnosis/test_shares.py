@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from appstatus.diagnosis import diagnose
 from appstatus.diagnosis.result import Cause, Diagnosis
+from appstatus.diagnosis.wording import share
 from appstatus.model.facts import Change
 from appstatus.model.world import World
 from callgraph import Service as S
@@ -81,6 +82,19 @@ def test_of_parallel_calls_the_slow_one_is_the_cause() -> None:
     services = shop(checkout=S(calls={"cart": 1, "payment": 1}, parallel=True), ledger=S(slow=0.3))
     cause = first(found(simulate(services, "front")))
     assert (cause.app.name, cause.share) == ("ledger", pytest.approx(1.0, abs=POINTS))
+
+
+def test_where_several_ways_lead_no_single_call_is_said_to_carry_all() -> None:
+    services = {
+        "front": S(calls={"a": 1, "b": 1, "c": 1}),
+        "a": S(calls={"db": 1}),
+        "b": S(calls={"db": 1}),
+        "c": S(calls={"db": 1}),
+        "db": S(slow=0.3),
+    }
+    cause = first(found(simulate(services, "front")))
+    assert cause.share == pytest.approx(1.0, abs=POINTS)
+    assert share(cause).endswith("of the extra time is in db itself")
 
 
 def test_two_parallel_calls_that_are_both_slow_share_what_there_is() -> None:

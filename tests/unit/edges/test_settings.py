@@ -4,7 +4,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from appstatus import cli
+from appstatus import cli, once
 from appstatus.api.names import AppKey
 from appstatus.api.project import parse_project
 from appstatus.config import BadSetting, from_environment
@@ -58,7 +58,7 @@ def test_paths_of_the_api_server():
 
 @pytest.mark.parametrize(("text", "seconds"), [("1795254159", 1795254159.0), ("2026-11-21T09:42:39Z", 1795254159.0)])
 def test_moments_of_the_command_line(text, seconds):
-    assert cli._moment(text) == seconds
+    assert once.moment(text) == seconds
 
 
 def test_the_table_shows_the_worst_first_and_one_line_each():
