@@ -32,7 +32,7 @@ ABLATIONS: dict[str, tuple[str, list[tuple[object, str, object]]]] = {
     "changes": ("rollouts and configuration changes are not known", [(_signals, "change_before", lambda *_: None)]),
     "suspects": ("only what can be followed is named", [(_diagnose, "suspects", lambda *_: [])]),
     "explained": ("a share counts the same whether anything explains it or not", [(_diagnose, "UNEXPLAINED", 1.0)]),
-    "instances": ("no odd instance goes before a share", [(_diagnose, "located", lambda _, __, causes, ___: causes)]),
+    "instances": ("no odd instance goes before a share", [(_diagnose, "located", lambda _, __, causes, ___, most: causes[:most])]),
     "new calls": ("a callee that was not called before is like any other", [(_excess.Accounts, "begun", lambda *_: False)]),
 }
 

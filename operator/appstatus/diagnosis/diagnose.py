@@ -71,7 +71,7 @@ def diagnose(
         others = suspects(accounts, app, most, checks)
         strong = [other for other in others if _explained(other)]
         causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
-    named = located(accounts, app, causes, checks)[:MOST_CAUSES]
+    named = located(accounts, app, causes, checks, MOST_CAUSES)
     dominant = bool(named) and named[0].share >= DOMINANT and not thin
     return Diagnosis(violator, found.onset, now, tuple(named), dominant, _dismissed(world, found, [*causes, *named]), thin)
 

@@ -43,7 +43,7 @@ class Metric(NamedTuple):
 def _containers(name: str) -> Callable[[Instance, int], F64 | None]:
     def of(instance: Instance, times: int) -> F64 | None:
         known = [v for c in instance.containers.values() if (v := getattr(c, name)) is not None]
-        return add(known, times) if known else None
+        return known[0] if len(known) == 1 else add(known, times) if known else None
 
     return of
 
@@ -102,40 +102,46 @@ class Odd:
 
 def odd(accounts: Accounts, apps: Iterable[Application], violator: Application) -> list[Odd]:
     """Instances at which something is off, the oddest first. What others do to the violator is what is to be explained."""
-    found: list[Odd] = []
     times = len(accounts.world.times)
-    for app in apps:
-        members = [Odd(app, instance) for instance in app.instances.values() if not instance.obsolete]
-        for name, metric in METRICS.items():
-            weight = 0.0 if app is violator and metric.weight == OUTSIDE else metric.weight
-            parts = [_off(metric.of(m.instance, times), accounts.windows, metric) for m in members]
-            for i, member in enumerate(members):
-                if parts[i]:
-                    member.off[name] = parts[i]
-                    peers = parts[:i] + parts[i + 1 :]
-                    shared = sum(peers) / len(peers) if peers else 0.0
-                    member.weight += weight * parts[i] * (1.0 - SHARED * shared)
-        found += [m for m in members if m.off]
-    return sorted(found, key=lambda m: m.weight, reverse=True)
+    members = [Odd(app, instance) for app in apps for instance in app.instances.values() if not instance.obsolete]
+    replicas: dict[AppKey, list[int]] = {}
+    for i, member in enumerate(members):
+        replicas.setdefault(member.app.key, []).append(i)
+    for name, metric in METRICS.items():
+        parts = _off([metric.of(m.instance, times) for m in members], accounts.windows, metric)
+        for i in np.flatnonzero(parts):
+            member = members[i]
+            peers = [j for j in replicas[member.app.key] if j != i]
+            shared = float(parts[peers].mean()) if peers else 0.0
+            weight = 0.0 if member.app is violator and metric.weight == OUTSIDE else metric.weight
+            member.off[name] = float(parts[i])
+            member.weight += weight * member.off[name] * (1.0 - SHARED * shared)
+    return sorted((m for m in members if m.off), key=lambda m: m.weight, reverse=True)
 
 
-def _off(values: F64 | None, windows: Windows, metric: Metric) -> float:
-    """Part of the incident, 0..1, in which a metric is off its reference to its side by more than `THRESHOLD` scales."""
-    if values is None:
-        return 0.0
-    before, during = values[windows.reference], values[windows.incident]
-    before, during = before[~np.isnan(before)], during[~np.isnan(during)]
-    if len(before) < LEAST_REFERENCE or len(during) < LEAST_INCIDENT:
-        return 0.0
-    low, median, high = np.percentile(before, [25, 50, 75])
-    scale = max(high - low, RELATIVE_FLOOR * abs(median), metric.floor)
-    return float(np.mean(metric.way * (during - median) > THRESHOLD * scale))
+def _off(rows: list[F64 | None], windows: Windows, metric: Metric) -> F64:
+    """(R,) part of the incident, 0..1, in which each row (T,) is off its reference to its side by more than `THRESHOLD` scales."""
+    parts = np.zeros(len(rows))
+    known = [i for i, row in enumerate(rows) if row is not None]
+    if not known:
+        return parts
+    matrix = np.vstack([row for row in rows if row is not None])
+    before, during = np.sort(matrix[:, windows.reference], axis=1), matrix[:, windows.incident]
+    counts, samples = (~np.isnan(before)).sum(axis=1), (~np.isnan(during)).sum(axis=1)
+    enough = (counts >= LEAST_REFERENCE) & (samples >= LEAST_INCIDENT)
+    if not enough.any():
+        return parts
+    low, median, high = (before[np.arange(len(before)), (q * np.maximum(counts - 1, 0)).astype(int)] for q in (0.25, 0.5, 0.75))
+    scale = np.maximum(np.maximum(high - low, RELATIVE_FLOOR * np.abs(median)), metric.floor)
+    beyond = metric.way * (during - median[:, None]) > THRESHOLD * scale[:, None]
+    parts[known] = np.where(enough, beyond.sum(axis=1) / np.maximum(samples, 1), 0.0)
+    return parts
 
 
 def located(
-    accounts: Accounts, violator: Application, causes: Sequence[Cause], checks: Mapping[AppKey, Sequence[CheckResult]]
+    accounts: Accounts, violator: Application, causes: Sequence[Cause], checks: Mapping[AppKey, Sequence[CheckResult]], most: int
 ) -> list[Cause]:
-    """The causes, with instances: those that are certain, corroborated odd instances, the others, what else is odd."""
+    """At most so many, with instances: those that are certain, corroborated odd instances, the other causes, what else is odd."""
     paths = reach(accounts, violator)
     found = odd(accounts, [accounts.world.applications[key] for key in paths], violator)
     oddest: dict[AppKey, Odd] = {}
@@ -143,17 +149,19 @@ def located(
         oddest.setdefault(each.app.key, each)
     by_app = {cause.app: cause for cause in causes}
     certain = [cause for cause in causes if _certain(cause)]
-    done = {cause.app for cause in certain}
+    strong = [o for o in found if o.corroborated and not (o.app.key in by_app and _certain(by_app[o.app.key]))]
+    named = {cause.app for cause in certain} | {o.app.key for o in strong}
+    rest = [cause for cause in causes if cause.app not in named]
+    named |= set(by_app)
+    order: list[Cause | Odd] = [*certain, *strong, *rest, *(o for o in found if o.app.key not in named)]
 
-    def told(each: Odd) -> Cause:
-        known = by_app.get(each.app.key) if oddest[each.app.key] is each else None
-        return _cause(accounts, violator, each, paths[each.app.key], known, checks)
+    def told(what: Cause | Odd) -> Cause:
+        if isinstance(what, Cause):
+            return _at(what, oddest.get(what.app))
+        known = by_app.get(what.app.key) if oddest[what.app.key] is what else None
+        return _cause(accounts, violator, what, paths[what.app.key], known, checks)
 
-    strong = [told(each) for each in found if each.corroborated and each.app.key not in done]
-    done |= {cause.app for cause in strong}
-    rest = [_at(cause, oddest.get(cause.app)) for cause in causes if cause.app not in done]
-    done |= set(by_app)
-    return [*(_at(c, oddest.get(c.app)) for c in certain), *strong, *rest, *(told(o) for o in found if o.app.key not in done)]
+    return [told(what) for what in order[:most]]
 
 
 def _certain(cause: Cause) -> bool:

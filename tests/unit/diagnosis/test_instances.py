@@ -66,7 +66,7 @@ def test_what_befalls_one_replica_is_told_by_what_moves_at_it(
 def test_one_metric_alone_leaves_the_share_in_front() -> None:
     made = shop()
     put(made, "cart", replica("cart-0"), replica("cart-1", cpu_usage=more(CPU)))
-    assert [cause.app.name for cause in found(made).causes][0] == "front"
+    assert found(made).causes[0].app.name == "front"
 
 
 def test_what_all_replicas_show_is_none_of_them() -> None:
@@ -92,5 +92,5 @@ def test_what_happened_to_a_cause_with_a_share_goes_first() -> None:
     put(made, "cart", replica("cart-0", oom_kills=last(1, 1.0)))
     put(made, "payment", replica("payment-0"), replica("payment-1", cpu_usage=more(CPU), memory_rss=more(RSS)))
     diagnosis = found(made)
-    assert [(cause.app.name, cause.klass) for cause in diagnosis.causes][0] == ("cart", "memory-oom")
+    assert (diagnosis.causes[0].app.name, diagnosis.causes[0].klass) == ("cart", "memory-oom")
     assert diagnosis.dominant
