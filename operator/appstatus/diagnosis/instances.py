@@ -109,8 +109,9 @@ def odd(accounts: Accounts, apps: Iterable[Application], violator: Application) 
         replicas.setdefault(member.app.key, []).append(i)
     for name, metric in METRICS.items():
         parts = _off([metric.of(m.instance, times) for m in members], accounts.windows, metric)
-        for i in np.flatnonzero(parts):
-            member = members[i]
+        for i, member in enumerate(members):
+            if not parts[i]:
+                continue
             peers = [j for j in replicas[member.app.key] if j != i]
             shared = float(parts[peers].mean()) if peers else 0.0
             weight = 0.0 if member.app is violator and metric.weight == OUTSIDE else metric.weight
