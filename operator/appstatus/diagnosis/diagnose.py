@@ -16,6 +16,7 @@ from appstatus.diagnosis.origin import origin
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
 from appstatus.diagnosis.shift import LEAST_REFERENCE, THRESHOLD, surprise
 from appstatus.diagnosis.signals import CAUSES, Signals, change_before
+from appstatus.diagnosis.specific import attribution
 from appstatus.diagnosis.suspects import suspects
 from appstatus.inspections.result import CheckResult
 from appstatus.model.series import F64
@@ -178,6 +179,7 @@ def _cause(app: AppKey, parts: list[tuple[Source, Signals, tuple[AppKey, ...]]])
         signals.node,
         str(app) if rule.klass == "noisy-neighbour" else "",
         source.mode,
+        attribution(signals.accounts, signals.app) if source.mode == "failures" and app == signals.app.key else "",
     )
 
 

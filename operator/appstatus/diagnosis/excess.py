@@ -70,7 +70,7 @@ class Accounts:
     def __init__(self, world: World, windows: Windows, bad: frozenset[str]) -> None:
         self.world = world
         self.windows = windows
-        self._bad = bad | UNANSWERED
+        self.bad = bad | UNANSWERED
         self._edges: dict[tuple[AppKey, AppKey], Excess] = {}
         self._nodes: dict[AppKey, Excess] = {}
         self._served: dict[AppKey, Excess | None] = {}
@@ -199,7 +199,7 @@ class Accounts:
         return spent_in - before * number_in, before, during
 
     def _traffic(self, traffics: list[Traffic]) -> Excess:
-        bad = [v for t in traffics for s, v in t.requests.items() if s in self._bad]
+        bad = [v for t in traffics for s, v in t.requests.items() if s in self.bad]
         silent = [v for t in traffics for s, v in t.requests.items() if s in UNANSWERED]
         every = [v for t in traffics for v in t.requests.values()]
         failed, requests, before = self._counts(bad, every)

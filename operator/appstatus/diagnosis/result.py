@@ -26,6 +26,7 @@ class Cause:
     path: violator first, cause last.
 
     mode  what most of the share is: ``failures`` (requests) or ``seconds`` (of latency)
+    attribution  what its failures have in common, one sentence (``all failures are on version=v2``); empty: nothing
     """
 
     app: AppKey
@@ -37,6 +38,7 @@ class Cause:
     node: str = ""
     neighbour: str = ""  # the noisy neighbour, if that is the class: ``app`` again; who suffers stands before it in ``path``
     mode: str = "seconds"
+    attribution: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,5 +112,5 @@ def line(diagnosis: Diagnosis) -> str:
     cause = diagnosis.causes[0]
     facts = [evidence(e) for e in cause.evidence if e.signal not in _EDGE][:2]
     where = f" on {cause.node}" if cause.node else ""
-    told = "; ".join([share(cause), *facts])
+    told = "; ".join([share(cause), *([cause.attribution] if cause.attribution else []), *facts])
     return f"{cause.app.name} {CLASSES[cause.klass].title}: {told} since {clock(diagnosis.onset)}{where}"

@@ -13,7 +13,7 @@ from appstatus.model.identity import CUSTOM, Identities, Owner, is_former
 from appstatus.model.queries import CONTAINER, QUERIES
 from appstatus.model.rows import fold, increments
 from appstatus.model.series import F64, Key, Metrics, Series
-from appstatus.model.traffic import connections, served
+from appstatus.model.traffic import connections, served, served_by_instance
 from appstatus.model.who import Who
 from appstatus.model.world import Application, Container, Instance, Node, World
 
@@ -61,6 +61,10 @@ def build(who: Who, metrics: Metrics, now: float) -> World:
             continue
         app = application(key)
         app.served, app.outside = all_peers, outside
+    for (key, name), traffic in served_by_instance(metrics).items():
+        instance = applications[key].instances.get(name) if key in applications else None
+        if instance is not None:
+            instance.served = traffic
     return World(
         now=now,
         step=metrics.step,

@@ -23,8 +23,9 @@ class Query:
 
     backfill  also needed to rebuild the SLIs' long windows from raw data, at a coarser step
     rows      what is kept of the answer: its series as they are; or their sum (or mean) over all of them that are
-              one connection's (client, upstream, further labels), or one application's (application, peer, further labels). Pods
-              times destinations times pods behind them are too many to keep, and come and go; applications are few and stay
+              one connection's (client, upstream, further labels), one application's (application, peer, further labels), or one
+              instance's (application, instance, peer, further labels). Pods times destinations times pods behind them are too many
+              to keep, and come and go; applications are few and stay. Of answers by status there are few for each instance
     """
 
     id: str
@@ -32,7 +33,7 @@ class Query:
     by: tuple[str, ...]
     fills: str
     backfill: bool = False
-    rows: Literal["series", "connections", "applications"] = "series"
+    rows: Literal["series", "connections", "applications", "instances"] = "series"
     how: Literal["sum", "mean"] = "sum"
 
 
@@ -94,6 +95,10 @@ def _of_connections(query: Query, how: Literal["sum", "mean"] = "sum") -> Query:
 
 def _of_applications(query: Query) -> Query:
     return replace(query, rows="applications")
+
+
+def _of_instances(query: Query) -> Query:
+    return replace(query, rows="instances")
 
 
 QUERIES: tuple[Query, ...] = (
@@ -163,13 +168,13 @@ QUERIES: tuple[Query, ...] = (
         _rate("http_out_seconds", "container_http_requests_duration_seconds_total_sum", EDGE, "Connection.traffic.seconds")
     ),
     # HTTP, from the server's side.
-    _of_applications(
+    _of_instances(
         _sparse(
             _event_rate(
                 "http_in",
                 f"container_http_inbound_requests_total{{{NOT_USERS}}}",
                 (*PEER, "status"),
-                "Application.served, .outside: requests",
+                "Application.served, .outside: requests; Instance.served",
             )
         )
     ),

@@ -90,20 +90,20 @@ def served(metrics: Metrics) -> dict[AppKey, tuple[Traffic, Traffic]]:
     if "http_in" in metrics.series:
         for key in (*requests.keys, *buckets.keys):
             apps.setdefault(key[0], len(apps))
-    called = {key[0] for key, row in zip(requests.keys, requests.values, strict=True) if key[1] != "local" and np.nansum(row) > 0}
+    called = _called(requests)
 
-    def group(wanted: Callable[[str], bool]) -> Callable[[Series], NDArray[np.intp]]:
+    def group(wanted: Callable[[str], bool]) -> Callable[[Series, int], NDArray[np.intp]]:
         def number(app: AppKey, peer: str) -> int:
             return -1 if not wanted(peer) or (peer == "local" and app in called) else apps.get(app, -1)
 
-        return lambda series: np.array([number(key[0], key[1]) for key in series.keys], dtype=np.intp)
+        return lambda series, peer: np.array([number(key[0], key[peer]) for key in series.keys], dtype=np.intp)
 
     sides: list[list[Traffic]] = []
     for groups in (group(lambda peer: True), group(lambda peer: peer == "outside")):
         targets = [Traffic() for _ in apps]
-        _fill_seconds(targets, seconds, groups(seconds))
-        _fill_buckets(targets, buckets, groups(buckets), times)
-        _fill_requests(targets, requests, groups(requests))
+        _fill_seconds(targets, seconds, groups(seconds, 1))
+        _fill_buckets(targets, buckets, groups(buckets, 1), times)
+        _fill_requests(targets, requests, groups(requests, 2))
         for traffic in targets:
             traffic.timed = None if traffic.buckets is None else traffic.buckets[-1]
             _no_others(traffic, requests.since)
@@ -111,10 +111,29 @@ def served(metrics: Metrics) -> dict[AppKey, tuple[Traffic, Traffic]]:
     return {app: (sides[0][i], sides[1][i]) for app, i in apps.items()}
 
 
+def served_by_instance(metrics: Metrics) -> dict[tuple[AppKey, str], Traffic]:
+    """Requests that each instance answered, by status, as far as it did; their latency is not kept apart."""
+    requests = metrics.get("http_in")
+    called = _called(requests)
+    numbers: dict[tuple[AppKey, str], int] = {}
+    groups = [
+        -1 if peer == "local" and app in called else numbers.setdefault((app, instance), len(numbers))
+        for app, instance, peer, _ in requests.keys
+    ]
+    targets = [Traffic() for _ in numbers]
+    _fill_requests(targets, requests, np.array(groups, dtype=np.intp))
+    return dict(zip(numbers, targets, strict=True))
+
+
+def _called(requests: Series) -> set[AppKey]:
+    """Applications that others than containers of the same pod call."""
+    return {key[0] for key, row in zip(requests.keys, requests.values, strict=True) if key[2] != "local" and np.nansum(row) > 0}
+
+
 def _fill_requests(targets: list[Traffic], series: Series, groups: NDArray[np.intp]) -> None:
     seen: dict[tuple[int, str], int] = {}
     numbers = [
-        -1 if group < 0 else seen.setdefault((int(group), str(key[2])), len(seen))
+        -1 if group < 0 else seen.setdefault((int(group), str(key[3])), len(seen))
         for key, group in zip(series.keys, groups, strict=True)
     ]
     folded = fold(series.values, np.array(numbers, dtype=np.intp), len(seen))

@@ -97,6 +97,9 @@ class Who:
         if query.rows == "applications":
             owner = self.owner(*key[:2])
             return (owner.app, *_normal(query, key, 2)) if owner is not None else None
+        if query.rows == "instances":
+            owner = self.owner(*key[:2])
+            return (owner.app, owner.instance, *_normal(query, key, 2)) if owner is not None else None
         edge, ends = _edge(query, key)
         if edge not in self._connections:
             self._connections[edge] = self._connection(edge, self._callee(edge[2:]))

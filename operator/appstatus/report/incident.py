@@ -154,6 +154,8 @@ def _cause(each: Cause) -> Document:
     for name in ("mode", "instance", "node", "neighbour"):
         if getattr(each, name):
             document[name] = getattr(each, name)
+    if each.attribution:
+        document["attribution"] = cut(each.attribution, 256)
     return document
 
 
@@ -186,6 +188,7 @@ def _read_diagnosis(document: Mapping[str, Any]) -> Diagnosis:
                 node=each.get("node", ""),
                 neighbour=each.get("neighbour", ""),
                 mode=each.get("mode", "seconds"),
+                attribution=each.get("attribution", ""),
             )
             for each in document.get("causes", ())
         ),

@@ -268,6 +268,16 @@ def test_answers_add_up_over_peers_and_codes_become_classes() -> None:
     assert {s: float(v[0]) for s, v in cart.outside.requests.items()} == {"2xx": 2.0, "5xx": 1.0}
 
 
+def test_of_each_instance_it_is_known_what_it_answered() -> None:
+    other = [(k8s(CART_B.name) | {"peer": "cluster", "status": "503"}, 3.0)]
+    answered = [*answers(("cluster", "2xx", 5.0), ("outside", "200", 2.0), ("local", "2xx", 9.0)), *other]
+    cart = made(http_in=answered).applications[CART.key]
+    known = {i.name: i.served for i in cart.instances.values() if i.served is not None}
+    found = {name: {status: float(v[0]) for status, v in served.requests.items()} for name, served in known.items()}
+    assert found == {CART_A.name: {"2xx": 7.0}, CART_B.name: {"5xx": 3.0}}
+    assert float(cart.served.total(T)[0]) == pytest.approx(10.0)
+
+
 def test_calls_within_the_pod_count_only_where_nobody_else_calls() -> None:
     behind_proxy = made(http_in=answers(("cluster", "2xx", 5.0), ("local", "2xx", 5.0))).applications[CART.key]
     assert behind_proxy.served.total(T) == pytest.approx(5.0)
