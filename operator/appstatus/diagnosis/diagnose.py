@@ -13,7 +13,7 @@ from appstatus.diagnosis.instances import located
 from appstatus.diagnosis.onset import Windows, windows
 from appstatus.diagnosis.opaque import blame
 from appstatus.diagnosis.origin import origin
-from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
+from appstatus.diagnosis.result import DOMINANT, Cause, Diagnosis, Evidence
 from appstatus.diagnosis.shift import LEAST_REFERENCE, THRESHOLD, surprise
 from appstatus.diagnosis.signals import CAUSES, Signals, change_before
 from appstatus.diagnosis.specific import attribution
@@ -23,7 +23,6 @@ from appstatus.model.series import F64
 from appstatus.model.world import BUCKETS, UNANSWERED, Application, World, add
 from appstatus.slo.status import SLOStatus
 
-DOMINANT = 0.3
 MOST_CAUSES = 3
 MOST_EVIDENCE = 6
 LEAST_NAMED = 0.05

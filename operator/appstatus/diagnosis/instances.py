@@ -16,16 +16,18 @@ from appstatus.diagnosis.classes import classify
 from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Mode, Source
 from appstatus.diagnosis.onset import Windows
-from appstatus.diagnosis.result import Cause, Evidence
+from appstatus.diagnosis.result import DOMINANT, Cause, Evidence
 from appstatus.diagnosis.shift import LEAST_INCIDENT, LEAST_REFERENCE, RELATIVE_FLOOR, THRESHOLD
-from appstatus.diagnosis.signals import CAUSES, Signals
+from appstatus.diagnosis.signals import Signals
 from appstatus.diagnosis.suspects import reach
 from appstatus.inspections.result import CheckResult
 from appstatus.model.series import F64
 from appstatus.model.world import Application, Instance, add
 
 SHARED = 0.7  # so much less does it say about one instance what its peers show as well
-DEGREES = frozenset({"cpu-usage", "calls-gone"})
+NAMED = 0.5  # weight from which on the oddest instance is named as the place within an application
+# Classes that say no more than that it is so; any other is told by something that surely happened.
+UNSURE = frozenset({"cpu-demand", "inside", "error-burst", "dependency-failure", "unknown"})
 # Weights: of what an instance itself uses, of what others may do to it, of what tells the class only: errors are handed on.
 INSIDE, OUTSIDE, SYMPTOM = 2.0, 1.0, 0.0
 
@@ -166,12 +168,11 @@ def located(
 
 
 def _certain(cause: Cause) -> bool:
-    """Whether it has a share, and something happened to it that is no metric's matter of degree."""
-    return cause.share > 0 and any(fact.signal in CAUSES - DEGREES for fact in cause.evidence)
+    return cause.share >= DOMINANT and cause.klass not in UNSURE
 
 
 def _at(cause: Cause, oddest: Odd | None) -> Cause:
-    if cause.instance or oddest is None:
+    if cause.instance or oddest is None or oddest.weight < NAMED:
         return cause
     return replace(cause, instance=oddest.instance.name, node=cause.node or oddest.instance.node)
 
