@@ -150,13 +150,14 @@ def located(
     oddest: dict[AppKey, Odd] = {}
     for each in found:
         oddest.setdefault(each.app.key, each)
-    by_app = {cause.app: cause for cause in causes}
+    by_app = {cause.app: cause for cause in reversed(causes)}
     certain = [cause for cause in causes if _certain(cause)]
-    strong = [o for o in found if o.corroborated and not (o.app.key in by_app and _certain(by_app[o.app.key]))]
-    named = {cause.app for cause in certain} | {o.app.key for o in strong}
-    rest = [cause for cause in causes if cause.app not in named]
-    named |= set(by_app)
-    order: list[Cause | Odd] = [*certain, *strong, *rest, *(o for o in found if o.app.key not in named)]
+    told_of = {cause.app for cause in certain}
+    strong = [o for o in found if o.corroborated and o.app.key not in told_of]
+    odd_apps = {o.app.key for o in strong}
+    rest = [cause for cause in causes if cause not in certain and cause.app not in odd_apps]
+    known_apps = odd_apps | set(by_app)
+    order: list[Cause | Odd] = [*certain, *strong, *rest, *(o for o in found if o.app.key not in known_apps)]
 
     def told(what: Cause | Odd) -> Cause:
         if isinstance(what, Cause):
