@@ -7,9 +7,10 @@
     benchmarks/diagnosis.py --set scale                                      a made one: what it costs with 500 services
     benchmarks/diagnosis.py --set pages                                      false pages: see benchmarks/pages.py
 
-AC@k: share of incidents whose true place is among the first k causes. F1: of the class of the first cause, the mean over the kinds
-of faults; both: class and place of the first cause are right; decoy: number of incidents whose first cause names a change that is
-not to blame. Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
+AC@k: share of incidents whose true place is among the first k causes. both: class and place of the first cause are right; decoy:
+number of incidents whose first cause names a change that is not to blame. F1: of the class of the first cause, by kind of fault;
+macro is the mean over the kinds of a system, those that no class tells apart being one; apart: as many, each the others' mistake.
+Milliseconds: of one diagnosis, CPU time of this process. No constant is set for a set.
 """
 
 import sys
@@ -30,13 +31,14 @@ import pages
 from appstatus.diagnosis import diagnose
 from appstatus.diagnosis.result import Cause, Diagnosis
 from machine import describe
-from recorded import ablation, nezha, petshop, rootcausebench, scale
+from recorded import ablation, nezha, petshop, rootcausebench, scale, tvdiag
 from recorded.case import Case
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "rca"
 SETS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "petshop": petshop.cases,
     "nezha": nezha.cases,
+    "tvdiag": tvdiag.cases,
     "rootcausebench": rootcausebench.cases,
     "scale": scale.cases,
 }
@@ -138,6 +140,7 @@ def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, Any]:
     print(f"\n{name:28} cases  AC@1  AC@3  class  both decoy     ms worst")
     for kind, row in figures.items():
         print(f"  {kind:26} {row['cases']:5} {_told(row)} {row['ms']:6.1f} {row['worst']:5.0f}")
+    figures["f1"] = {system: _f1(system, of) for system, of in sorted(_by_system(judged).items())}
     for j in judged:
         if misses and (j.rank != 1 or (j.case.classes and not j.right) or j.fooled):
             causes = ", ".join(f"{_place(c, j.case)} {c.klass} {c.share:.2f}" for c in j.found.causes)
@@ -149,6 +152,36 @@ def tell(name: str, judged: list[Judged], misses: bool) -> dict[str, Any]:
 def _told(row: dict[str, Any]) -> str:
     columns = (("ac1", ".2f"), ("ac3", ".2f"), ("class", ".2f"), ("both", ".2f"), ("decoys", "d"))
     return " ".join(f"{'-' if row[name] is None else format(row[name], form):>5}" for name, form in columns)
+
+
+def _by_system(judged: list[Judged]) -> dict[str, list[Judged]]:
+    """Kinds are named ``SYSTEM kind``; incidents of unknown class count in none."""
+    found: dict[str, list[Judged]] = {}
+    for j in judged:
+        if j.case.classes:
+            found.setdefault(j.case.kind.rpartition(" ")[0], []).append(j)
+    return found
+
+
+def _f1(system: str, judged: list[Judged]) -> dict[str, object]:
+    """Kind -> (precision, recall, F1), with the two means."""
+    kinds = {j.case.kind.rpartition(" ")[2]: j.case.classes for j in judged}
+    same = {kind: "/".join(other for other in sorted(kinds) if kinds[other] == classes) for kind, classes in kinds.items()}
+
+    def score(true: list[bool], said: list[bool]) -> tuple[float, float, float]:
+        hits = sum(t and s for t, s in zip(true, said, strict=True))
+        return hits / max(1, sum(said)), hits / sum(true), 2 * hits / (sum(true) + sum(said))
+
+    together, apart = {}, []
+    for kind, classes in kinds.items():
+        said = [j.klass in classes for j in judged]
+        together[same[kind]] = score([j.case.classes == classes for j in judged], said)
+        apart.append(score([j.case.kind.endswith(f" {kind}") for j in judged], said)[2])
+    macro = statistics.mean(f1 for _, _, f1 in together.values())
+    print(f"  {system} kinds: macro F1 {macro:.2f} (apart {statistics.mean(apart):.2f})   precision recall   F1")
+    for kind, (precision, recall, f1) in sorted(together.items()):
+        print(f"    {kind:46}    {precision:5.2f}  {recall:5.2f}  {f1:5.2f}")
+    return {"kinds": together, "macro": macro, "apart": statistics.mean(apart)}
 
 
 def _figures(judged: list[Judged]) -> dict[str, Any]:

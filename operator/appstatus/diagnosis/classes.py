@@ -7,6 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from appstatus.diagnosis.result import DOMINANT, Cause
+
 
 class CauseClass(NamedTuple):
     """``title`` follows the application's name (``cart: CPU throttled by its own limit``); ``todo``: the first thing to do."""
@@ -28,6 +30,13 @@ CLASSES: dict[str, CauseClass] = {
     "dns": CauseClass("cannot resolve names", "Look at the cluster's resolver: its CPU, its log, what it forwards to."),
     "zone-down": CauseClass(
         "a zone of the cloud is impaired", "Look at the provider's status page; move traffic and instances away."
+    ),
+    "network-loss": CauseClass(
+        "loses what it sends and receives", "Look at its node's network: drops, errors, policies, and at what else runs there."
+    ),
+    "restarted": CauseClass("was restarted", "See what ended it: `kubectl describe pod`, `kubectl logs --previous`, evictions."),
+    "memory-growth": CauseClass(
+        "needs more memory than before", "Find what grows (see MemoryLeakPercent); compare with the last release."
     ),
     "traffic-surge": CauseClass("traffic surge", "Add replicas or shed load; find where the traffic comes from."),
     "cpu-throttled": CauseClass("CPU throttled by its own limit", "Raise or remove the CPU limit."),
@@ -96,6 +105,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("instance-down", ("failures",), ("no-instances", "fewer-instances", "restarts")),
     Rule("network-unreachable", ("failed-connects",)),
+    # Its traffic has stopped: with new memory it is another process, else the network. One that answers again was restarted.
+    Rule("instance-down", ("instance-sends-less", "instance-memory", "instance-serves-less")),
+    Rule("restarted", ("instance-sends-less", "instance-memory")),
+    Rule("network-loss", ("instance-sends-less",), ("instance-serves-less", "instance-calls-less")),
     Rule("noisy-neighbour", ("cpu-delay", "neighbour")),
     Rule("cpu-contention", ("cpu-delay", "node-cpu"), none=("cpu-usage",)),
     # A change of which something is left comes before what it may have led to.
@@ -104,18 +117,35 @@ RULES: tuple[Rule, ...] = (
         ("earlier-rollout", "changed-since"),
         ("errors", "slow", "failures", "disk-full", "memory-near-limit", "cpu-usage"),
     ),
-    Rule("cpu-demand", ("cpu-usage",)),
+    # Want of CPU makes answers late, want of memory makes them fail (and costs CPU: collecting, reclaiming).
+    Rule("memory-growth", ("instance-memory", "instance-fails")),
+    Rule("cpu-demand", (), ("cpu-usage", "instance-cpu")),
     Rule("memory-pressure", ("memory-near-limit",)),
+    Rule("memory-growth", ("instance-memory",)),
+    Rule("network-latency", ("instance-waits",)),
+    Rule("network-loss", ("instance-sends-less",)),
     Rule("pool-saturation", ("pool-held",)),
     Rule("disk-full", ("disk-full",)),
     Rule("bad-input", ("bad-input", "errors")),
     Rule("inside", ("opaque",)),
     Rule("error-burst", ("errors",)),
     Rule("dependency-failure", ("failures",)),
-    Rule("inside", ("slow",)),
+    Rule("inside", (), ("slow", "instance-slow")),
     Rule("unknown"),
 )
 
 
 def classify(signals: Collection[str]) -> Rule:
     return next(rule for rule in RULES if rule.fits(signals))
+
+
+# Classes that say no more than that it is so, and one that much else brings about; any other is told by something that happened.
+UNEXPLAINED = frozenset({"inside", "error-burst", "dependency-failure", "unknown"})
+_UNSURE = UNEXPLAINED | {"cpu-demand"}
+_MOST = 0.7  # of the excess
+
+
+def certain(cause: Cause) -> bool:
+    """Whether a large share is explained, or most of the excess was followed to it: then nothing else goes before it."""
+    followed = cause.share >= _MOST and len(cause.path) > 1
+    return cause.share >= DOMINANT and (followed or cause.klass not in _UNSURE)

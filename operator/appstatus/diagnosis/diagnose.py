@@ -7,13 +7,14 @@ import numpy as np
 
 from appstatus.api.names import AppKey
 from appstatus.diagnosis.changes import change_before
-from appstatus.diagnosis.classes import classify
+from appstatus.diagnosis.classes import UNEXPLAINED, certain, classify
 from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Flow, Mode, Source
+from appstatus.diagnosis.instances import located
 from appstatus.diagnosis.onset import Windows, windows
 from appstatus.diagnosis.opaque import blame
 from appstatus.diagnosis.origin import origin
-from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
+from appstatus.diagnosis.result import DOMINANT, Cause, Diagnosis, Evidence
 from appstatus.diagnosis.shift import LEAST_REFERENCE, THRESHOLD, surprise
 from appstatus.diagnosis.signals import CAUSES, EARLIER, Signals
 from appstatus.diagnosis.specific import attribution
@@ -23,14 +24,12 @@ from appstatus.model.series import F64
 from appstatus.model.world import BUCKETS, UNANSWERED, Application, World, add
 from appstatus.slo.status import SLOStatus
 
-DOMINANT = 0.3
 MOST_CAUSES = 3
 MOST_EVIDENCE = 6
 LEAST_NAMED = 0.05
 LEAST_BAD = 3.0  # bad events
 MOST_OF = 0.9
-UNEXPLAINED = 0.5
-UNEXPLAINED_CLASSES = frozenset({"inside", "error-burst", "dependency-failure", "unknown"})
+UNEXPLAINED_WEIGHT = 0.5
 BAD = frozenset({"5xx", "failed"})
 # Without the answer to one of these queries every edge, or every server, looks as if it had no share.
 NEEDED = ("http_in", "http_in_seconds", "http_out", "http_out_timed", "http_out_seconds", "tcp_failed_connects")
@@ -67,14 +66,14 @@ def diagnose(
     parts, found, accounts, flow, weights = examine(world, app, statuses, since)
     causes = _causes(accounts, flow, app, checks)
     thin = _thin(world, found, causes, parts)
-    # What is followed to most of the excess, and explained there, needs no others.
-    if thin or not causes or causes[0].share < DOMINANT or not _explained(causes[0]):
+    if thin or not causes or not certain(causes[0]):
         most: Mode = max(weights, key=lambda m: weights[m]) if weights else next(iter(parts))
         others = suspects(accounts, app, most, checks, strong=not thin)
         strong = [other for other in others if _explained(other)]
         causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
-    dominant = bool(causes) and causes[0].share >= DOMINANT and not thin
-    return Diagnosis(violator, found.onset, now, tuple(causes[:MOST_CAUSES]), dominant, _dismissed(world, found, causes), thin)
+    named = located(accounts, app, causes, checks, MOST_CAUSES)
+    dominant = bool(named) and named[0].share >= DOMINANT and not thin
+    return Diagnosis(violator, found.onset, now, tuple(named), dominant, _dismissed(world, found, [*causes, *named]), thin)
 
 
 def examine(world: World, app: Application, statuses: Sequence[SLOStatus], since: float | None = None) -> Examined:
@@ -143,11 +142,11 @@ def _causes(accounts: Accounts, flow: Flow, violator: Application, checks: Mappi
 
 def _weight(cause: Cause) -> float:
     """A share counts for less while nothing explains it."""
-    return cause.share * (1.0 if _explained(cause) else UNEXPLAINED)
+    return cause.share * (1.0 if _explained(cause) else UNEXPLAINED_WEIGHT)
 
 
 def _explained(cause: Cause) -> bool:
-    return cause.klass not in UNEXPLAINED_CLASSES or any(fact.signal in CAUSES for fact in cause.evidence)
+    return cause.klass not in UNEXPLAINED or any(fact.signal in CAUSES for fact in cause.evidence)
 
 
 def _merged(first: list[Cause], then: list[Cause]) -> list[Cause]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from appstatus.api.names import AppKey
 
+DOMINANT = 0.3  # the share from which on a cause explains enough to be told without others
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

@@ -39,6 +39,15 @@ _NAMES = {
     "provider": "in its log",
     "disk-full": "in its log",
     "bad-input": "in its log",
+    "instance-cpu": "CPU",
+    "instance-memory": "memory",
+    "instance-sends-less": "sends",
+    "instance-receives-less": "receives",
+    "instance-serves-less": "answers",
+    "instance-calls-less": "calls",
+    "instance-waits": "waits for others",
+    "instance-slow": "own latency",
+    "instance-fails": "failing",
 }
 
 

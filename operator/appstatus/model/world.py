@@ -71,13 +71,17 @@ class Container:
     memory_limit: F64 | None = None  # bytes
     oom_kills: F64 | None = None  # counter increments per step
     restarts: F64 | None = None  # counter increments per step
+    # bytes/s over the network; no query fills them yet: the agent counts those of connections that it opened, not of accepted ones.
+    bytes_sent: F64 | None = None
+    bytes_received: F64 | None = None
 
 
 @dataclass(slots=True)
 class Instance:
     """A pod (or, without cluster rights, what the metrics' labels tell of one).
 
-    served         the requests that it answered, without their latency; None where nothing is known of them
+    served         the requests that it answered (without their latency as yet); None where nothing is known of them
+    calls          what it asks of all others; no query fills it yet: it is ``http_out`` by container
     unready_since  unix seconds, None while it is ready or where the API server cannot be asked
     trouble        why it is not ready, as the API server says it (``CrashLoopBackOff``, ``Unschedulable: ...``), else empty
     """
@@ -92,6 +96,7 @@ class Instance:
     unready_since: float | None = None
     trouble: str = ""
     served: Traffic | None = None
+    calls: Traffic | None = None
 
 
 @dataclass(slots=True)

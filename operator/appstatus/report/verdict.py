@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from appstatus.diagnosis import wording
-from appstatus.diagnosis.diagnose import DOMINANT
-from appstatus.diagnosis.result import Diagnosis
+from appstatus.diagnosis.result import DOMINANT, Diagnosis
 from appstatus.inspections.result import CheckResult
 from appstatus.report import checks as inspected
 from appstatus.report import objectives, text
