@@ -155,10 +155,13 @@ def _told(row: dict[str, Any]) -> str:
 
 
 def _by_system(judged: list[Judged]) -> dict[str, list[Judged]]:
-    """Kinds are named ``SYSTEM kind``; incidents of unknown class count in none."""
+    """Incidents by system, of kinds (``SYSTEM kind``) that are of one class each: of others it is known for each incident only."""
+    classes: dict[str, set[frozenset[str]]] = {}
+    for j in judged:
+        classes.setdefault(j.case.kind, set()).add(j.case.classes)
     found: dict[str, list[Judged]] = {}
     for j in judged:
-        if j.case.classes:
+        if j.case.classes and len(classes[j.case.kind]) == 1:
             found.setdefault(j.case.kind.rpartition(" ")[0], []).append(j)
     return found
 
@@ -176,9 +179,9 @@ def _f1(system: str, judged: list[Judged]) -> dict[str, object]:
     for kind, classes in kinds.items():
         said = [j.klass in classes for j in judged]
         together[same[kind]] = score([j.case.classes == classes for j in judged], said)
-        apart.append(score([j.case.kind.endswith(f" {kind}") for j in judged], said)[2])
+        apart.append(score([j.case.kind.rpartition(" ")[2] == kind for j in judged], said)[2])
     macro = statistics.mean(f1 for _, _, f1 in together.values())
-    print(f"  {system} kinds: macro F1 {macro:.2f} (apart {statistics.mean(apart):.2f})   precision recall   F1")
+    print(f"  {system or 'all'} kinds: macro F1 {macro:.2f} (apart {statistics.mean(apart):.2f})   precision recall   F1")
     for kind, (precision, recall, f1) in sorted(together.items()):
         print(f"    {kind:46}    {precision:5.2f}  {recall:5.2f}  {f1:5.2f}")
     return {"kinds": together, "macro": macro, "apart": statistics.mean(apart)}

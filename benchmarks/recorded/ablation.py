@@ -35,7 +35,6 @@ ABLATIONS: dict[str, tuple[str, list[tuple[object, str, object]]]] = {
     ),
     "logs": ("nobody reads logs", [(_signals, "said", lambda *_: [])]),
     "suspects": ("only what can be followed is named", [(_diagnose, "suspects", lambda *_, **__: [])]),
-    "explained": ("a share counts the same whether anything explains it or not", [(_diagnose, "UNEXPLAINED_WEIGHT", 1.0)]),
     "instances": ("no odd instance goes before a share", [(_diagnose, "located", lambda _, __, causes, ___, most: causes[:most])]),
     "new calls": ("a callee that was not called before is like any other", [(_excess.Accounts, "begun", lambda *_: False)]),
 }

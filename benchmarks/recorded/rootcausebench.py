@@ -38,7 +38,7 @@ from recorded.case import Case, application, connection, instance, key, traffic,
 
 STEP = 60.0
 NOMINAL = 10.0  # requests/s
-KIND = {True: "code or configuration", False: "operational"}
+KIND = {True: "release", False: "operational"}
 REMEDIES: tuple[tuple[str, str], ...] = (
     ("cert|renew|rotate", "certificate"),
     ("dns|resolver", "dns"),

@@ -29,7 +29,6 @@ MOST_EVIDENCE = 6
 LEAST_NAMED = 0.05
 LEAST_BAD = 3.0  # bad events
 MOST_OF = 0.9
-UNEXPLAINED_WEIGHT = 0.5
 BAD = frozenset({"5xx", "failed"})
 # Without the answer to one of these queries every edge, or every server, looks as if it had no share.
 NEEDED = ("http_in", "http_in_seconds", "http_out", "http_out_timed", "http_out_seconds", "tcp_failed_connects")
@@ -137,12 +136,7 @@ def _causes(accounts: Accounts, flow: Flow, violator: Application, checks: Mappi
         source, signals = blame(accounts, source, Signals(accounts, source, violator, checks), violator, checks)
         app, path = origin(classify(signals.found).klass, source.path, signals)
         merged.setdefault((app, source.kind), []).append((source, signals, path))
-    return sorted((_cause(app, parts) for (app, _), parts in merged.items()), key=_weight, reverse=True)
-
-
-def _weight(cause: Cause) -> float:
-    """A share counts for less while nothing explains it."""
-    return cause.share * (1.0 if _explained(cause) else UNEXPLAINED_WEIGHT)
+    return sorted((_cause(app, parts) for (app, _), parts in merged.items()), key=lambda c: c.share, reverse=True)
 
 
 def _explained(cause: Cause) -> bool:

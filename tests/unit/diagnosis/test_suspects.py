@@ -61,13 +61,6 @@ def test_nothing_at_all_leaves_the_violator() -> None:
     assert (names(diagnosis.causes), diagnosis.dominant) == (["front"], False)
 
 
-def test_a_share_with_evidence_counts_more_than_a_larger_one_without() -> None:
-    made = simulate(shop(front=S(calls={"checkout": 1, "search": 1}, slow=0.06), cart=S(slow=0.03)), "front")
-    assert names(found(made).causes)[0] == "front"
-    busy(made, "cart", 0.05, 0.9)
-    assert names(found(made).causes)[0] == "cart"
-
-
 @pytest.mark.parametrize(("limit", "named"), [(0.03, True), (None, False)])
 def test_cpu_counts_against_what_a_container_may_use(limit: float | None, named: bool) -> None:
     made = simulate(shop(cart=S(slow=0.3)), "front")
