@@ -58,6 +58,7 @@ class Lease:
         self._was_leader = False
         self._seen: tuple[str, str] | None = None  # holder and resourceVersion last seen of another replica
         self._seen_at = 0.0
+        self._read_at = float("-inf")  # when the Lease could last be read
         self._mine: dict[str, Any] | None = None  # the object as we last wrote it
         self._owners: list[dict[str, Any]] | None = None  # ownerReferences; None: not known
         self.holder = ""
@@ -134,8 +135,10 @@ class Lease:
         if self.holder not in ("", self.identity):
             self._until = float("-inf")
         seen = (self.holder, found["metadata"]["resourceVersion"])
-        if seen != self._seen:
+        # While nobody could read it nobody could renew it: an API server that was away makes no new leader.
+        if seen != self._seen or now - self._read_at > self._renew_deadline:
             self._seen, self._seen_at = seen, now
+        self._read_at = now
         if self.holder == self.identity and self._was_leader:
             free = True  # nobody took it while the API server was away
         else:

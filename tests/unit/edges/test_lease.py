@@ -112,6 +112,36 @@ def test_a_leader_without_api_server_stops_writing_and_goes_on_when_it_is_back(w
     assert world.a.holding and not world.a.lost
 
 
+def test_a_standby_that_asks_first_after_an_outage_of_the_api_server_takes_nothing_from_the_leader(world):
+    world.run(10, world.a, world.b)
+    world.store.reachable = False
+    world.run(60, world.a, world.b)
+    world.store.reachable = True
+    world.run(PERIOD, world.b)
+    assert not world.b.holding
+    world.run(DURATION, world.a, world.b)
+    assert world.a.holding and not world.a.lost
+
+
+def test_a_leader_that_died_in_an_outage_of_the_api_server_is_followed_when_the_lease_has_run_out_once_more(world):
+    world.run(10, world.a, world.b)
+    world.store.reachable = False
+    world.run(60, world.b)
+    world.store.reachable = True
+    world.run(DURATION, world.b)
+    assert not world.b.holding
+    world.run(2 * PERIOD, world.b)
+    assert world.b.holding
+
+
+def test_a_standby_that_gets_every_other_answer_only_follows_a_dead_leader_all_the_same(world):
+    world.run(10, world.a, world.b)
+    for _ in range(round(2 * DURATION / PERIOD)):
+        world.store.reachable = not world.store.reachable
+        world.run(PERIOD, world.b)
+    assert world.b.holding
+
+
 def test_a_leader_that_was_stopped_sees_its_successor_and_is_lost(world):
     world.run(10, world.a, world.b)
     world.run(60, world.b)
