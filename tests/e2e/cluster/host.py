@@ -64,7 +64,8 @@ def check_free(kubelet_root: Path) -> None:
     """Raises HeldError when the cluster of another checkout runs, or the machine is a Kubernetes node already."""
     holder = _holder()
     other = holder.get("checkout", str(CHECKOUT))
-    if other != str(CHECKOUT) and processes.running(OWNER):
+    # Of a checkout that was deleted meanwhile nobody could remove it any more: then it is anybody's.
+    if other != str(CHECKOUT) and Path(other).is_dir() and processes.running(OWNER):
         raise HeldError(
             f"the cluster on this machine belongs to the checkout {other} (since {holder.get('since')}).\n"
             f"Use it:    export KUBECONFIG={holder.get('kubeconfig')}\nRemove it: make -C {other} cluster-down"
