@@ -155,7 +155,9 @@ class _System:
                 for caller in callers
                 if caller != USERS
             ]
-        return world(times, STEP, made, edges)
+        seen = world(times, STEP, made, edges)
+        seen.missing = {"http_out": "only alerts are known"}  # what a call did that raised no alert nobody knows
+        return seen
 
     def _application(self, seen: _Seen, service: str, answers: Mapping[str, Mapping[str, Traffic]]) -> Application:
         made = application(service)

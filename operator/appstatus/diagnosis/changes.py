@@ -40,7 +40,11 @@ def change_before(app: Application, onset: float, step: float = 0.0) -> Change |
     """
     ready = [i.ready_since for i in app.instances.values() if i.ready_since is not None]
     for row in _rows(app, onset):
-        if onset <= max([row[-1].time, *(t for t in ready if t >= row[0].time)]) + SHOWS + step:
+        end = row[-1].time
+        for t in sorted(t for t in ready if row[0].time <= t <= onset + step):
+            # Who became ready without the rollout's having gone on until then was moved later, or has recovered.
+            end = max(end, t) if t - end <= ROLLOUT else end
+        if onset <= end + SHOWS + step:
             return row[0]
     return None
 
@@ -51,7 +55,7 @@ def _rows(app: Application, onset: float) -> list[list[Change]]:
     for kind in KINDS:
         mine: list[list[Change]] = []
         for change in sorted((c for c in app.changes if c.kind == kind and c.time - CLOCKS_DIFFER <= onset), key=lambda c: c.time):
-            if mine and change.time - mine[-1][-1].time <= ROLLOUT:
+            if mine and change.time - mine[-1][0].time <= ROLLOUT:
                 mine[-1].append(change)
             else:
                 mine.append([change])

@@ -7,8 +7,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from appstatus.diagnosis.result import DOMINANT, Cause
-
 
 class CauseClass(NamedTuple):
     """``title`` follows the application's name (``cart: CPU throttled by its own limit``); ``todo``: the first thing to do."""
@@ -139,13 +137,5 @@ def classify(signals: Collection[str]) -> Rule:
     return next(rule for rule in RULES if rule.fits(signals))
 
 
-# Classes that say no more than that it is so, and one that much else brings about; any other is told by something that happened.
+# Classes that say no more than that it is so.
 UNEXPLAINED = frozenset({"inside", "error-burst", "dependency-failure", "unknown"})
-_UNSURE = UNEXPLAINED | {"cpu-demand"}
-_MOST = 0.7  # of the excess
-
-
-def certain(cause: Cause) -> bool:
-    """Whether a large share is explained, or most of the excess was followed to it: then nothing else goes before it."""
-    followed = cause.share >= _MOST and len(cause.path) > 1
-    return cause.share >= DOMINANT and (followed or cause.klass not in _UNSURE)

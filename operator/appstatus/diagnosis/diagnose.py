@@ -7,7 +7,7 @@ import numpy as np
 
 from appstatus.api.names import AppKey
 from appstatus.diagnosis.changes import change_before
-from appstatus.diagnosis.classes import UNEXPLAINED, certain, classify
+from appstatus.diagnosis.classes import UNEXPLAINED, classify
 from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Flow, Mode, Source
 from appstatus.diagnosis.instances import located
@@ -65,12 +65,12 @@ def diagnose(
     parts, found, accounts, flow, weights = examine(world, app, statuses, since)
     causes = _causes(accounts, flow, app, checks)
     thin = _thin(world, found, causes, parts)
-    if thin or not causes or not certain(causes[0]):
+    if thin or causes[0].share < DOMINANT:
         most: Mode = max(weights, key=lambda m: weights[m]) if weights else next(iter(parts))
         others = suspects(accounts, app, most, checks, strong=not thin)
         strong = [other for other in others if _explained(other)]
         causes = _merged(_merged(strong, causes), others) if thin else _merged(causes, strong)
-    named = located(accounts, app, causes, checks, MOST_CAUSES)
+    named = located(accounts, app, causes, checks, MOST_CAUSES, bool(thin))
     dominant = bool(named) and named[0].share >= DOMINANT and not thin
     return Diagnosis(violator, found.onset, now, tuple(named), dominant, _dismissed(world, found, [*causes, *named]), thin)
 
@@ -220,7 +220,7 @@ def _dismissed(world: World, found: Windows, causes: list[Cause]) -> tuple[str, 
     for key, app in world.applications.items():
         if key in blamed:
             continue
-        change = change_before(app, found.onset)
+        change = change_before(app, found.onset, world.step)
         if change is not None:
             minutes = (found.onset - change.time) / 60
             sentences.append(f"{key}: changed {max(0.0, minutes):.0f} min before, but carries none of the excess")

@@ -110,20 +110,16 @@ class Accounts:
         return failed > 0 and failed / tried > MOST > before
 
     def begun(self, connection: Connection) -> bool:
-        """Whether the client did not call it before the incident, although something else of the client was seen then."""
-        if self._seen(connection) > 0:
+        """Whether the client surely did not call it before the incident, and nothing is known against the callee itself."""
+        times = len(self.world.times)
+        before = connection.traffic.total(times)[self.windows.reference]
+        if int((~np.isnan(before)).sum()) < LEAST_REFERENCE:
             return False
-        client = self.world.applications[connection.client]
-        others = [self._seen(other) for other in client.upstreams if other is not connection]
-        return max([*others, self._sum(client.served.total(len(self.world.times)))]) > 0
-
-    def _seen(self, connection: Connection) -> float:
-        """Of its use before the incident: more than 0 if there was any."""
-        used = connection.traffic.total(len(self.world.times)), connection.connects, connection.active
-        return sum(self._sum(values) for values in used)
-
-    def _sum(self, values: F64) -> float:
-        return float(np.nansum(values[self.windows.reference]))
+        for used in (before, connection.connects[self.windows.reference], connection.active[self.windows.reference]):
+            if np.nansum(used) > 0:
+                return False
+        served = self.served(self.world.applications[connection.upstream])
+        return served is None or (served.failures == 0 and served.seconds == 0)
 
     def served(self, app: Application) -> Excess | None:
         """What its own containers answered; None where nothing is known of the server's side."""

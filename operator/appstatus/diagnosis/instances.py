@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from appstatus.api.names import AppKey
-from appstatus.diagnosis.classes import certain, classify
+from appstatus.diagnosis.classes import classify
 from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Mode, Source
 from appstatus.diagnosis.onset import Windows
@@ -140,36 +140,42 @@ def _off(rows: list[F64 | None], windows: Windows, metric: Metric) -> F64:
 
 
 def located(
-    accounts: Accounts, violator: Application, causes: Sequence[Cause], checks: Mapping[AppKey, Sequence[CheckResult]], most: int
+    accounts: Accounts,
+    violator: Application,
+    causes: Sequence[Cause],
+    checks: Mapping[AppKey, Sequence[CheckResult]],
+    most: int,
+    thin: bool,
 ) -> list[Cause]:
-    """At most so many, with instances: those that are certain, corroborated odd instances, the other causes, what else is odd."""
+    """At most so many, with instances: the causes as they are, then what else is odd. Where the evidence is ``thin``, shares say
+    little, and corroborated odd instances come first."""
     paths = reach(accounts, violator)
     found = odd(accounts, [accounts.world.applications[key] for key in paths], violator)
-    oddest: dict[AppKey, Odd] = {}
-    for each in found:
-        oddest.setdefault(each.app.key, each)
     by_app = {cause.app: cause for cause in reversed(causes)}
-    sure = [cause for cause in causes if certain(cause)]
-    told_of = {cause.app for cause in sure}
-    strong = [o for o in found if o.corroborated and o.app.key not in told_of]
-    odd_apps = {o.app.key for o in strong}
-    rest = [cause for cause in causes if cause not in sure and cause.app not in odd_apps]
-    known_apps = odd_apps | set(by_app)
-    order: list[Cause | Odd] = [*sure, *strong, *rest, *(o for o in found if o.app.key not in known_apps)]
+    first = [o for o in found if o.corroborated] if thin else []
+    replaced = {id(by_app.get(o.app.key)) for o in first}
+    rest = [cause for cause in causes if id(cause) not in replaced]
+    known = {o.app.key for o in first} | set(by_app)
+    order: list[Cause | Odd] = [*first, *rest, *(o for o in found if o.app.key not in known)]
+    oddest: dict[AppKey, list[Odd]] = {}
+    for each in found:
+        oddest.setdefault(each.app.key, []).append(each)
 
     def told(what: Cause | Odd) -> Cause:
         if isinstance(what, Cause):
-            return _at(what, oddest.get(what.app))
-        known = by_app.get(what.app.key) if oddest[what.app.key] is what else None
+            return _at(what, oddest.get(what.app, []))
+        known = by_app.get(what.app.key) if oddest[what.app.key][0] is what else None
         return _cause(accounts, violator, what, paths[what.app.key], known, checks)
 
     return [told(what) for what in order[:most]]
 
 
-def _at(cause: Cause, oddest: Odd | None) -> Cause:
-    if cause.instance or oddest is None or oddest.weight < NAMED:
+def _at(cause: Cause, members: Sequence[Odd]) -> Cause:
+    """``members``: its instances at which something is off, the oddest first. One that is like the next one does not stand out."""
+    if cause.instance or not members or members[0].weight - (members[1].weight if len(members) > 1 else 0.0) < NAMED:
         return cause
-    return replace(cause, instance=oddest.instance.name, node=cause.node or oddest.instance.node)
+    oddest = members[0].instance
+    return replace(cause, instance=oddest.name, node=cause.node or oddest.node)
 
 
 def _cause(

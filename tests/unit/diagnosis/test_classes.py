@@ -161,9 +161,16 @@ def test_a_rollout_after_the_onset_or_long_before_is_none(before: float) -> None
 
 
 def test_a_slow_rollout_counts_from_its_last_new_instance_on() -> None:
-    slow = cart(**rollout(700))
+    slow = cart(**rollout(500))
     slow.instances["cart-0"].ready_since = ONSET - 60
     assert cause(shop(slow, slow=None, failing=0.5)).klass == "bad-release"
+
+
+@pytest.mark.parametrize("ready", [ONSET - 60, ONSET + 120])
+def test_a_pod_that_is_moved_days_after_a_rollout_makes_no_bad_release(ready: float) -> None:
+    old = cart(**rollout(5 * 86400))
+    old.instances["cart-0"].ready_since = ready
+    assert cause(shop(old, slow=None, failing=0.5)).klass == "error-burst"
 
 
 def test_a_rollout_elsewhere_is_a_decoy_and_dismissed() -> None:

@@ -13,8 +13,10 @@ CPU, RSS, BYTES, RATE = 0.2, 2e8, 1e5, 5.0
 
 
 def shop() -> World:
-    """front -> (cart, payment); front is slow by itself, for no reason that is seen."""
-    return simulate({"front": S(own=0.01, slow=0.2, calls={"cart": 1, "payment": 1}), "cart": S(), "payment": S()}, "front")
+    """front -> (cart, payment); front is slow by itself, for no reason that is seen. Not all of the calls are known."""
+    made = simulate({"front": S(own=0.01, slow=0.2, calls={"cart": 1, "payment": 1}), "cart": S(), "payment": S()}, "front")
+    made.missing = {"http_out": "timed out"}
+    return made
 
 
 def replica(name: str, served: float = RATE, calls: float = RATE, **arrays: F64) -> Instance:
@@ -65,6 +67,7 @@ def test_what_befalls_one_replica_is_told_by_what_moves_at_it(
 
 def test_one_metric_alone_leaves_the_share_in_front() -> None:
     made = shop()
+    made.missing = {}
     put(made, "cart", replica("cart-0"), replica("cart-1", cpu_usage=more(CPU)))
     assert found(made).causes[0].app.name == "front"
 
@@ -76,6 +79,28 @@ def test_what_all_replicas_show_is_none_of_them() -> None:
     put(made, "cart", replica("cart-0", **arrays), replica("cart-1", **arrays))
     put(made, "payment", replica("payment-0"), replica("payment-1", **arrays))
     assert found(made).causes[0].instance == "payment-1"
+
+
+def test_of_replicas_that_all_do_the_same_none_is_named() -> None:
+    made = simulate({"front": S(calls={"cart": 1}), "cart": S(slow=0.3)}, "front")
+    put(made, "cart", *(replica(f"cart-{i}", cpu_usage=series(CPU, 4 * CPU, noise=0.02, seed=i)) for i in range(3)))
+    cause = found(made).causes[0]
+    assert (cause.app.name, cause.klass, cause.instance, cause.node) == ("cart", "cpu-demand", "", "")
+
+
+@pytest.mark.parametrize(
+    ("services", "right"),
+    [
+        ({"front": S(slow=0.2, calls={"b": 1}), "b": S()}, "front"),
+        ({"front": S(calls={"a": 1, "b": 1}), "a": S(slow=0.13), "b": S(slow=0.07)}, "a"),
+        ({"front": S(own=0.01, slow=0.06, calls={"a": 1, "b": 1}), "a": S(slow=0.1), "b": S()}, "a"),
+    ],
+)
+def test_where_shares_are_known_whoever_gets_warmer_meanwhile_hides_no_larger_one(services: dict[str, S], right: str) -> None:
+    made = simulate(services, "front")
+    put(made, "b", replica("b-0", cpu_usage=more(CPU), memory_rss=more(RSS)))
+    diagnosis = found(made)
+    assert (diagnosis.causes[0].app.name, diagnosis.dominant) == (right, True)
 
 
 def test_what_comes_late_is_less_likely_the_cause() -> None:

@@ -84,12 +84,17 @@ def test_of_a_slow_network_the_end_is_named_all_of_whose_edges_are_slow() -> Non
     ]
 
 
-@pytest.mark.parametrize(("before", "blamed"), [(0.0, "checkout"), (5.0, "archive")])
-def test_who_calls_somebody_new_is_to_blame_for_what_comes_of_it(before: float, blamed: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "served", "blamed"),
+    [(0.0, False, "checkout"), (5.0, False, "archive"), (0.0, True, "archive"), (np.nan, False, "archive")],
+    ids=["new and not seen", "known", "new and failing by its own account", "nothing known of before"],
+)
+def test_who_calls_somebody_new_is_to_blame_unless_that_one_fails_itself(before: float, served: bool, blamed: str) -> None:
     bad = series(0.0, 10.0)
     checkout = application(key("checkout"), served=traffic({"2xx": series(20.0, 10.0), "5xx": bad}, 0.01))
-    calls = connection(key("checkout"), key("archive"), traffic({"2xx": series(before, 0.0), "5xx": bad}))
-    made = world([checkout, application(key("archive"), served=traffic({"2xx": series(before, 0.0), "5xx": bad}))], [calls])
+    answers = traffic({"2xx": series(before, 0.0), "5xx": np.where(np.isnan(before), series(np.nan, 10.0), bad)})
+    archive = application(key("archive"), **({"served": answers} if served else {}))
+    made = world([checkout, archive], [connection(key("checkout"), key("archive"), answers)])
     assert names(found(made, "checkout").causes)[0] == blamed
 
 
