@@ -35,7 +35,7 @@ ABLATIONS: dict[str, tuple[str, list[tuple[object, str, object]]]] = {
     ),
     "logs": ("nobody reads logs", [(_signals, "said", lambda *_: [])]),
     "suspects": ("only what can be followed is named", [(_diagnose, "suspects", lambda *_, **__: [])]),
-    "instances": ("no odd instance goes before a share", [(_diagnose, "located", lambda _, __, causes, ___, most: causes[:most])]),
+    "instances": ("no odd instance is looked for", [(_diagnose, "located", lambda _a, _v, causes, _c, most, _t: causes[:most])]),
     "new calls": ("a callee that was not called before is like any other", [(_excess.Accounts, "begun", lambda *_: False)]),
 }
 
