@@ -96,6 +96,33 @@ def _http(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> d
     return by_stream
 
 
+MYSQL_UNANSWERED = ("0", "1", "17", "24", "25")  # COM_SLEEP (of bytes that are none), QUIT, CHANGE_USER, and of statements
+
+
+def _mysql(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
+    """tshark names no packet as an answer's last. Nobody asks before that came: an answer has begun, then failed or was good."""
+    events = defaultdict(list)
+    answers: dict[str, str] = {}
+    names = ("tcp.stream", "tcp.srcport", "mysql.command", "mysql.error_code")
+    for number, source, commands, errors in fields(capture, *names, read="mysql", options=decode):
+        if number not in found:
+            continue
+        if source == found[number].server:
+            answers[number] = "failed" if errors else answers.get(number, "ok")
+            continue
+        for command in filter(None, commands.split(",")):
+            if command in MYSQL_UNANSWERED:
+                continue
+            if events[number] and number in answers:
+                events[number].append(answers[number])
+            answers.pop(number, None)
+            events[number].append("request")
+    for number, answer in answers.items():
+        if events[number]:
+            events[number].append(answer)
+    return events
+
+
 def _postgres(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
     events = defaultdict(list)
     failed: set[str] = set()
@@ -145,5 +172,5 @@ def _redis(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> 
     return events
 
 
-ORACLES = {"http": _http, "postgres": _postgres, "redis": _redis}
-DECODED_AS = {"http": "http", "postgres": "pgsql", "redis": "resp"}
+ORACLES = {"http": _http, "mysql": _mysql, "postgres": _postgres, "redis": _redis}
+DECODED_AS = {"http": "http", "mysql": "mysql", "postgres": "pgsql", "redis": "resp"}

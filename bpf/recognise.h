@@ -4,6 +4,7 @@
 #ifndef APPSTATUS_RECOGNISE_H
 #define APPSTATUS_RECOGNISE_H
 
+#include "mysql.h"
 #include "part.h"
 #include "postgres.h"
 #include "redis.h"
@@ -61,6 +62,15 @@ static __always_inline __u8 protocol_begins(const struct conn *conn, __u64 w0, _
 			*more = true;                                                                                  \
 	}
 	FURTHER_PROTOCOLS(ITS_VERDICT)
+#define ITS_GREETING(NAME, name)                                                                                       \
+	if (!client && conn->fresh) {                                                                                  \
+		verdict = name##_greets(w0, w1, n);                                                                    \
+		if (verdict == YES)                                                                                    \
+			return PROTOCOL_##NAME;                                                                        \
+		if (verdict == MAYBE)                                                                                  \
+			*more = true;                                                                                  \
+	}
+	GREETING_PROTOCOLS(ITS_GREETING)
 	if (conn->fresh && http_token_begins(w0, n)) {
 		if (n >= 8 || (__u8)(w0 >> (8 * ((n - 1) & 7))) == ' ')
 			return PROTOCOL_HTTP;

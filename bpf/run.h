@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Protocols other than HTTP: brings bytes into the buffer, steps through them, counts what was found, keeps what a segment cut.
  *
- * A protocol is three functions, in its own NAME.h:
+ * A protocol is three functions, in its own NAME.h, and a fourth where the server may speak first (GREETING_PROTOCOLS):
  *
  *   enum verdict NAME_recognise(w0, w1, n)   are these the first `n` (zero filled, at most 16) bytes of a client's message?
+ *   enum verdict NAME_greets(w0, w1, n)      are these the first bytes of a server, before the client's on a new connection?
  *   bool NAME_answer_begins(w0, n)           may these be the first bytes of a server's message in the middle of a connection?
  *   void NAME_step(conn, stream, r, scratch) reads one line, or one frame's header, at r->at, and moves r->at behind it
  *

@@ -23,6 +23,18 @@ def frame(kind: bytes, body: bytes = b"") -> bytes:
     return kind + (len(body) + 4).to_bytes(4) + body
 
 
+def packet(number: int, body: bytes) -> bytes:
+    return len(body).to_bytes(3, "little") + bytes([number & 255]) + body
+
+
+def mysql_end(status: int = 2) -> bytes:
+    """EOF, as before MySQL 5.7.5."""
+    return b"\xfe\0\0" + status.to_bytes(2, "little")
+
+
+EOF = mysql_end()
+MYSQL_OK = b"\0\0\0\2\0\0\0"
+COLUMN = b"\3def\0\1t\1t\1a\1a\x0c\x3f\0\1\0\0\0\xfd\0\0\0\0\0"
 READY = frame(b"Z", b"I")
 SYNC = frame(b"S")
 
@@ -48,13 +60,21 @@ POSTGRES = Protocol(
     (frame(b"Q", b"START_REPLICATION 0/0\0"), frame(b"W", b"\0\0\0")),
     (((33).to_bytes(4) + b"\0\3\0\0user\0shop\0database\0shop\0\0", frame(b"R", bytes(4)) + frame(b"K", bytes(8)) + READY),),
 )  # fmt: skip
-PROTOCOLS = [REDIS, POSTGRES]
+MYSQL = Protocol(
+    "mysql", packet(0, b"\3select a from t"),
+    b"".join((packet(1, b"\1"), packet(2, COLUMN), packet(3, EOF), packet(4, b"\1x"), packet(5, b"\xfb"), packet(6, EOF))),
+    packet(1, b"\xff\x7a\x04#42S02Table 'shop.t' doesn't exist"),
+    (packet(0, b"\x12" + bytes(10) + b"binlog.000001"), packet(1, b"\0" + bytes(40)) + packet(2, b"\0" + bytes(200)) * 3),
+    ((b"", packet(0, b"\x0a8.0.26\0" + bytes(66))), (packet(1, b"\x85\xa6\xff\x09" + bytes(60)), packet(2, MYSQL_OK))),
+)
+PROTOCOLS = [REDIS, POSTGRES, MYSQL]
 each = pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
 
 
 def begin(talk: Talk, protocol: Protocol) -> None:
     for ask, answer in protocol.begin:
-        talk.ask(ask)
+        if ask:
+            talk.ask(ask)
         talk.answer(answer)
 
 
