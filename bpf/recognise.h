@@ -40,10 +40,14 @@ static __always_inline bool listens(struct __sk_buff *skb, struct bpf_sock *sk)
 }
 
 /* Which protocol begins so? `more`: with more bytes perhaps one. */
-static __always_inline __u8 protocol_begins(const struct conn *conn, __u64 w0, __u64 w1, __u32 n, bool client, bool *request, bool *more)
+static __always_inline __u8 protocol_begins(const struct conn *conn, struct reading *r, __u64 w0, __u64 w1, __u32 n, bool client,
+					    bool *request, bool *more)
 {
-	enum verdict verdict;
 
+	/* By memory from one to the next: the verifier's ways meet there again. */
+	r->value = w0;
+	r->latency[0] = w1;
+	r->kind = n;
 	*request = true;
 	if (method(w0) || w0 == PROXY_LINE)
 		return PROTOCOL_HTTP;
@@ -55,19 +59,21 @@ static __always_inline __u8 protocol_begins(const struct conn *conn, __u64 w0, _
 	}
 #define ITS_VERDICT(NAME, name)                                                                                        \
 	if (client) {                                                                                                  \
-		verdict = name##_recognise(w0, w1, n);                                                                 \
-		if (verdict == YES)                                                                                    \
+		r->found = name##_recognise(r->value, r->latency[0], r->kind);                        \
+		forget();                                                                                              \
+		if (r->found == YES)                                                                                   \
 			return PROTOCOL_##NAME;                                                                        \
-		if (verdict == MAYBE)                                                                                  \
+		if (r->found == MAYBE)                                                                                 \
 			*more = true;                                                                                  \
 	}
 	FURTHER_PROTOCOLS(ITS_VERDICT)
 #define ITS_GREETING(NAME, name)                                                                                       \
 	if (!client && conn->fresh) {                                                                                  \
-		verdict = name##_greets(w0, w1, n);                                                                    \
-		if (verdict == YES)                                                                                    \
+		r->found = name##_greets(r->value, r->latency[0], r->kind);                           \
+		forget();                                                                                              \
+		if (r->found == YES)                                                                                   \
 			return PROTOCOL_##NAME;                                                                        \
-		if (verdict == MAYBE)                                                                                  \
+		if (r->found == MAYBE)                                                                                 \
 			*more = true;                                                                                  \
 	}
 	GREETING_PROTOCOLS(ITS_GREETING)
@@ -137,7 +143,7 @@ int tap_recognise(struct __sk_buff *skb)
 		w1 = n <= 8 ? 0 : w1 & ((1ULL << (8 * (n & 7))) - 1);
 	if (n > 16)
 		n = 16;
-	protocol = n ? protocol_begins(conn, w0, w1, n, client, &request, &more) : PROTOCOL_UNKNOWN;
+	protocol = n ? protocol_begins(conn, &scratch->reading, w0, w1, n, client, &request, &more) : PROTOCOL_UNKNOWN;
 	if (protocol == PROTOCOL_UNKNOWN && more && n && n < RECOGNISED_WITHIN) {
 		next_message_at(&scratch->reading);
 		scratch->reading.message.first = bpf_ktime_get_ns();
