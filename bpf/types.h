@@ -28,7 +28,7 @@ enum direction { OUTBOUND, INBOUND };
 
 /* Protocols beside HTTP: what comes here has NAME.h, with NAME_recognise and NAME_step. In the order in which they are asked whether
  * a connection is theirs, and of PROTOCOLS in rows.py. */
-#define FURTHER_PROTOCOLS(P) P(REDIS, redis) P(POSTGRES, postgres)
+#define FURTHER_PROTOCOLS(P) P(REDIS, redis) P(POSTGRES, postgres) P(KAFKA, kafka)
 #define ITS_NUMBER(NAME, name) PROTOCOL_##NAME,
 
 enum protocol {

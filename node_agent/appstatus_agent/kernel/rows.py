@@ -18,7 +18,7 @@ OWNER_UNKNOWN = 0
 OUTBOUND, INBOUND = 0, 1
 DIRECTIONS = ("outbound", "inbound")
 
-PROTOCOLS = ("", "http", "redis", "postgres")  # index = column `protocol`; 0 never leaves the kernel
+PROTOCOLS = ("", "http", "redis", "postgres", "kafka")  # index = column `protocol`; 0 never leaves the kernel
 
 # Column `peer` of inbound request rows (0 in outbound rows).
 PEERS = ("", "local", "cluster", "outside", "kubelet", "scrape")
