@@ -4,6 +4,7 @@
 #ifndef APPSTATUS_RECOGNISE_H
 #define APPSTATUS_RECOGNISE_H
 
+#include "kafka.h"
 #include "mysql.h"
 #include "part.h"
 #include "postgres.h"

@@ -106,7 +106,8 @@ static __always_inline void answer(struct conn *conn, struct reading *r, bool fa
 	r->latency[i & (PIPELINE - 1)] = latency;
 }
 
-/* Everything that the run found, at once: a segment may hold hundreds of answers. */
+/* Everything that the run found, at once: a segment may hold hundreds of answers. (And requests that are good without one: r->ok of
+ * what carries requests.) */
 static __always_inline void count_answers(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
 					  struct reading *r)
 {
@@ -115,12 +116,14 @@ static __always_inline void count_answers(struct __sk_buff *skb, struct bpf_sock
 	struct series_key key;
 	struct tuple tuple;
 
-	if (!r->answers)
+	if (!(r->answers + r->ok))
 		return;
 	tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
-	if (stream->flags & STREAM_GAP && pending > r->answers)
-		requests_end(conn, &tuple, pending - r->answers, STATUS_UNKNOWN);
-	stream->flags &= ~(STREAM_GAP | STREAM_MISSED);
+	if (!r->request) {
+		if (stream->flags & STREAM_GAP && pending > r->answers)
+			requests_end(conn, &tuple, pending - r->answers, STATUS_UNKNOWN);
+		stream->flags &= ~(STREAM_GAP | STREAM_MISSED);
+	}
 	conn->stream[1].requests += r->answers;
 	if (!(r->ok + r->failed))
 		return;

@@ -38,7 +38,7 @@ METRICS: dict[str, tuple[str, str]] = {
         "histogram", "From the last byte of a request to the first of its answer, seen at the server"),
     "container_http_inbound_requests_in_flight": ("gauge", "Requests received that have no answer yet"),
     **{
-        f"container_{protocol}_{direction}queries_{what}": (kind, text)
+        f"container_{protocol}_{direction}{rows.noun(protocol)}_{what}": (kind, text)
         for protocol in rows.PROTOCOLS[2:]
         for direction, did, at in (("", "sent", "client"), ("inbound_", "received", "server"))
         for what, kind, text in (

@@ -77,7 +77,7 @@ def _requests(name: str, http: bool) -> list[Family]:
 
 def _request_metric(protocol: str, direction: int) -> str:
     """As coroot-node-agent names them."""
-    what = "requests" if protocol == "http" else "queries"
+    what = rows.noun(protocol)
     return f"container_{protocol}_{what}" if direction == rows.OUTBOUND else f"container_{protocol}_inbound_{what}"
 
 
