@@ -21,7 +21,7 @@ EPILOG = """exit status:
   0  every SLO that can be judged is met
   1  an SLO is violated
   2  wrong usage, or Prometheus or the cluster cannot be asked
-  3  nothing is violated, but for some applications there is not enough fresh data
+  3  nothing is violated, but for some applications there is not enough fresh data, or there is nothing to judge at all
 """
 SOURCES = (
     "from the node agents' metrics (appstatus-agent or coroot-node-agent) in any Prometheus-compatible store. With a kubeconfig it "

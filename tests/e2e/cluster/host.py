@@ -68,7 +68,8 @@ def check_free(kubelet_root: Path) -> None:
     if other != str(CHECKOUT) and Path(other).is_dir() and processes.running(OWNER):
         raise HeldError(
             f"the cluster on this machine belongs to the checkout {other} (since {holder.get('since')}).\n"
-            f"Use it:    export KUBECONFIG={holder.get('kubeconfig')}\nRemove it: make -C {other} cluster-down"
+            f"Use it:    export KUBECONFIG={holder.get('kubeconfig')}   (tests and Helm do, the demo has its own)\n"
+            f"Remove it, if nothing uses it: make -C {other} cluster-down"
         )
     if kubelet_root.exists() and any(kubelet_root.iterdir()) and not (kubelet_root / _MARK).exists():
         raise HeldError(f"{kubelet_root} belongs to another kubelet: this machine is a node of some other cluster")
