@@ -12,11 +12,10 @@ import numpy as np
 
 from appstatus.api.names import AppKey
 from appstatus.diagnosis.onset import Windows
-from appstatus.diagnosis.shift import middle
+from appstatus.diagnosis.shift import LEAST_REFERENCE, middle
 from appstatus.model.series import F64
 from appstatus.model.world import UNANSWERED, Application, Connection, Traffic, World, add
 
-LEAST_REFERENCE = 5  # samples
 MOST = 0.5
 # A long incident is looked at in parts: what is worse at other times than the violator explains nothing of it.
 MOST_PARTS = 5

@@ -14,7 +14,7 @@ from appstatus.diagnosis.shift import THRESHOLD, Shift, middle, shift
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID
 from appstatus.model.series import F64
-from appstatus.model.world import Application, Container, Instance, World, add
+from appstatus.model.world import Application, Container, Instance, Traffic, World, add
 
 SIGNALS: dict[str, str] = {
     "external": "it is not in the cluster",
@@ -339,6 +339,15 @@ def requests(app: Application, times: int) -> F64:
     if app.served.requests:
         return app.served.total(times)
     return add([c.traffic.total(times) for c in app.downstreams], times)
+
+
+def latency(app: Application, times: int) -> F64 | None:
+    """(T,) seconds of mean latency: as its own containers answer, else as its clients see it; None where nobody knows it."""
+    seen = [c.traffic for c in app.downstreams if c.traffic.seconds is not None and c.traffic.timed is not None]
+    if app.served.seconds is not None or not seen:
+        return app.served.mean()
+    spent, answers = [t.seconds for t in seen if t.seconds is not None], [t.timed for t in seen if t.timed is not None]
+    return Traffic(seconds=add(spent, times), timed=add(answers, times)).mean()
 
 
 def _cpu_values(signal: str, container: Container) -> F64 | None:

@@ -15,10 +15,9 @@ from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Mode, Source
 from appstatus.diagnosis.result import Cause, Evidence
 from appstatus.diagnosis.shift import THRESHOLD, shift
-from appstatus.diagnosis.signals import Signals
+from appstatus.diagnosis.signals import Signals, latency
 from appstatus.inspections.result import CheckResult
-from appstatus.model.series import F64
-from appstatus.model.world import Application, Traffic, add
+from appstatus.model.world import Application
 
 MOST_LOOKED_AT = 200  # applications, the nearest first
 LEAST_SECONDS = 0.002  # of mean latency
@@ -59,21 +58,13 @@ def suspects(
 def _symptom(accounts: Accounts, app: Application, path: tuple[AppKey, ...]) -> tuple[float, Cause]:
     """(less than `THRESHOLD`, cause): how much slower it answers, by itself."""
     node = accounts.node(app)
-    moved = shift(_mean(app, len(accounts.world.times)), accounts.windows, LEAST_SECONDS)
+    moved = shift(latency(app, len(accounts.world.times)), accounts.windows, LEAST_SECONDS)
     if moved is None or moved.score <= 0 or node.seconds <= 0:
         return 0.0, Cause(app.key, "unknown", 0.0, path, ())
     own = 1.0 - min(1.0, sum(accounts.edge(c).seconds for c in app.upstreams) / node.seconds)
     strength = moved.score * own
     slow = Evidence("slow", app.key.name, moved.before, moved.during, "s", strength)
     return THRESHOLD * strength / (1.0 + strength), Cause(app.key, "inside", 0.0, path, (slow,))
-
-
-def _mean(app: Application, times: int) -> F64 | None:
-    """(T,) seconds, as its own containers answer, else as its clients see it."""
-    seen = [c.traffic for c in app.downstreams if c.traffic.seconds is not None and c.traffic.timed is not None]
-    if app.served.seconds is not None or not seen:
-        return app.served.mean()
-    return Traffic(seconds=add([t.seconds for t in seen], times), timed=add([t.timed for t in seen], times)).mean()  # type: ignore[misc]
 
 
 def reach(accounts: Accounts, violator: Application) -> dict[AppKey, tuple[AppKey, ...]]:

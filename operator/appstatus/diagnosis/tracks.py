@@ -11,7 +11,7 @@ import numpy as np
 from appstatus.api.names import AppKey
 from appstatus.diagnosis.diagnose import BAD, failed
 from appstatus.diagnosis.result import Cause, Evidence
-from appstatus.diagnosis.signals import requests
+from appstatus.diagnosis.signals import latency, requests
 from appstatus.model.series import F64
 from appstatus.model.world import UNANSWERED, Application, Connection, Container, World, add
 from appstatus.slo.sli import events
@@ -105,11 +105,7 @@ def _failing(place: _Place, app: Application) -> F64:
 
 
 def _slow(place: _Place, app: Application) -> F64 | None:
-    if app.served.seconds is not None:
-        return app.served.mean()
-    times, seen = len(place.world.times), [c.traffic for c in app.downstreams]
-    spent, number = [t.seconds for t in seen if t.seconds is not None], [t.timed for t in seen if t.timed is not None]
-    return _ratio(add(spent, times), add(number, times))
+    return latency(app, len(place.world.times))
 
 
 def _refused(place: _Place, app: Application) -> F64:
