@@ -24,8 +24,8 @@ def agent(tmp_path_factory):
 
 def test_promtool_finds_no_fault(agent):
     checked = subprocess.run(["promtool", "check", "metrics"], input=agent.page(), capture_output=True, text=True)
-    # The duration histograms end in _total: the name is coroot-node-agent's.
-    complaints = [line for line in checked.stderr.splitlines() if "requests_duration_seconds_total" not in line]
+    # The duration histograms end in _total: the names are coroot-node-agent's. The node's other containers may speak any protocol.
+    complaints = [line for line in checked.stderr.splitlines() if "_duration_seconds_total" not in line]
     assert complaints == []
 
 
