@@ -40,50 +40,50 @@ static __always_inline bool listens(struct __sk_buff *skb, struct bpf_sock *sk)
 	return found;
 }
 
-/* Which protocol begins so? `more`: with more bytes perhaps one. */
-static __always_inline __u8 protocol_begins(const struct conn *conn, struct reading *r, __u64 w0, __u64 w1, __u32 n, bool client,
-					    bool *request, bool *more)
+/* Which protocol begins so? r->found; if none, r->more: with more bytes perhaps one. r->request: the bytes are a request's. All by
+ * memory: the verifier's ways through one protocol's question meet again before the next. */
+static __always_inline void protocol_begins(const struct conn *conn, struct reading *r, __u32 n, bool client)
 {
+	__u64 w0 = r->value;
 
-	/* By memory from one to the next: the verifier's ways meet there again. */
-	r->value = w0;
-	r->latency[0] = w1;
-	r->kind = n;
-	*request = true;
-	if (method(w0) || w0 == PROXY_LINE)
-		return PROTOCOL_HTTP;
-	*more = n < 8 && http_request_begins(w0, n);
+	r->request = 1;
+	r->found = PROTOCOL_UNKNOWN;
+	r->more = n < 8 && http_request_begins(w0, n);
+	if (method(w0) || w0 == PROXY_LINE) {
+		r->found = PROTOCOL_HTTP;
+		return;
+	}
 	if (!conn->fresh && http_response_begins(w0, n)) {
-		*request = false;
-		*more = n < 7;
-		return n < 7 ? PROTOCOL_UNKNOWN : PROTOCOL_HTTP;
+		r->request = 0;
+		r->more = n < 7;
+		r->found = n < 7 ? PROTOCOL_UNKNOWN : PROTOCOL_HTTP;
+		return;
 	}
-#define ITS_VERDICT(NAME, name)                                                                                        \
-	if (client) {                                                                                                  \
-		r->found = name##_recognise(r->value, r->latency[0], r->kind);                        \
-		forget();                                                                                              \
-		if (r->found == YES)                                                                                   \
-			return PROTOCOL_##NAME;                                                                        \
-		if (r->found == MAYBE)                                                                                 \
-			*more = true;                                                                                  \
+	forget();
+#define ITS_VERDICT(NAME, how)                                                                                         \
+	r->stop = how(r->value, r->latency[0], r->kind);                                                               \
+	forget();                                                                                                      \
+	r->more |= r->stop == MAYBE;                                                                                   \
+	if (r->stop == YES) {                                                                                          \
+		r->found = PROTOCOL_##NAME;                                                                            \
+		return;                                                                                                \
+	}                                                                                                              \
+	forget();
+#define ITS_QUESTION(NAME, name) ITS_VERDICT(NAME, name##_recognise)
+#define ITS_GREETING(NAME, name) ITS_VERDICT(NAME, name##_greets)
+	if (client) {
+		FURTHER_PROTOCOLS(ITS_QUESTION)
+	} else if (conn->fresh) {
+		GREETING_PROTOCOLS(ITS_GREETING)
 	}
-	FURTHER_PROTOCOLS(ITS_VERDICT)
-#define ITS_GREETING(NAME, name)                                                                                       \
-	if (!client && conn->fresh) {                                                                                  \
-		r->found = name##_greets(r->value, r->latency[0], r->kind);                           \
-		forget();                                                                                              \
-		if (r->found == YES)                                                                                   \
-			return PROTOCOL_##NAME;                                                                        \
-		if (r->found == MAYBE)                                                                                 \
-			*more = true;                                                                                  \
-	}
-	GREETING_PROTOCOLS(ITS_GREETING)
+	w0 = r->value;
+	n = r->kind;
 	if (conn->fresh && http_token_begins(w0, n)) {
 		if (n >= 8 || (__u8)(w0 >> (8 * ((n - 1) & 7))) == ' ')
-			return PROTOCOL_HTTP;
-		*more = true;
+			r->found = PROTOCOL_HTTP;
+		else
+			r->more = 1;
 	}
-	return PROTOCOL_UNKNOWN;
 }
 
 /* May these be the first bytes of an answer, where nothing was asked? (A connection that its ends handed on, or that came back.) */
@@ -100,14 +100,15 @@ int tap_recognise(struct __sk_buff *skb)
 	struct run run = kept(skb);
 	__u32 egress = is_egress(skb), length, carried = 0, n;
 	struct message_key key = { .egress = egress };
-	bool client, request, more;
 	struct scratch *scratch;
 	struct stream *stream;
 	struct message *kept;
 	struct packet packet;
+	struct reading *r;
 	struct conn *conn;
 	__u8 protocol;
-	__u64 w0, w1;
+	bool client;
+	__u64 w0;
 
 	if (!sk || !read_packet(skb, &packet) || packet.protocol != IPPROTO_TCP)
 		return leave(egress, run.cost);
@@ -136,28 +137,36 @@ int tap_recognise(struct __sk_buff *skb)
 	if (!length || bpf_skb_load_bytes(skb, run.offset, scratch->bytes + carried, BETWEEN_1_AND(RECOGNISED_WITHIN, length)))
 		length = 0;
 	n = carried + length;
+	r = &scratch->reading;
 	w0 = word(scratch, 0);
-	w1 = word(scratch, 8);
 	if (n < 8)
 		w0 &= (1ULL << (8 * (n & 7))) - 1;
+	r->value = w0;
+	w0 = word(scratch, 8);
 	if (n < 16)
-		w1 = n <= 8 ? 0 : w1 & ((1ULL << (8 * (n & 7))) - 1);
-	if (n > 16)
-		n = 16;
-	protocol = n ? protocol_begins(conn, &scratch->reading, w0, w1, n, client, &request, &more) : PROTOCOL_UNKNOWN;
-	if (protocol == PROTOCOL_UNKNOWN && more && n && n < RECOGNISED_WITHIN) {
-		next_message_at(&scratch->reading);
-		scratch->reading.message.first = bpf_ktime_get_ns();
-		scratch->reading.message.carried = n;
-		__builtin_memcpy(scratch->reading.message.carry, scratch->bytes, CARRY);
-		bpf_map_update_elem(&messages, &key, &scratch->reading.message, BPF_ANY);
+		w0 = n <= 8 ? 0 : w0 & ((1ULL << (8 * (n & 7))) - 1);
+	r->latency[0] = w0;
+	r->kind = n > 16 ? 16 : n;
+	forget();
+	n = r->kind;
+	protocol_begins(conn, r, n, client);
+	forget();
+	protocol = r->found;
+	n = r->kind;
+	if (protocol == PROTOCOL_UNKNOWN && r->more && n && n < RECOGNISED_WITHIN) {
+		next_message_at(r);
+		r->message.first = bpf_ktime_get_ns();
+		r->message.carried = n;
+		__builtin_memcpy(r->message.carry, scratch->bytes, CARRY);
+		bpf_map_update_elem(&messages, &key, &r->message, BPF_ANY);
 		release(scratch, is_egress(skb));
 		stream->flags |= STREAM_CUT;
 		return finish(skb, conn, &run);
 	}
+	w0 = r->value;
+	conn->requests = protocol == PROTOCOL_HTTP ? egress == r->request : egress == client;
 	release(scratch, is_egress(skb));
 	if (protocol != PROTOCOL_UNKNOWN) {
-		conn->requests = protocol == PROTOCOL_HTTP ? egress == request : egress == client;
 		conn->more[0] = conn->more[1] = 0;
 		conn->protocol = protocol;
 		if (protocol != PROTOCOL_HTTP) {
