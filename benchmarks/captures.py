@@ -60,7 +60,7 @@ def streams(capture: Path) -> dict[str, Stream]:
 
 
 def expected(capture: Path, protocol: str, found: dict[str, Stream]) -> dict[str, Counter]:
-    """Requests of each stream by how they ended: ok, failed; closed = without an answer."""
+    """Requests of each stream by how they ended: ok, client_error, failed; closed = without an answer."""
     if protocol not in ORACLES:
         return {}
     ports = {stream.server for stream in found.values()}
@@ -93,11 +93,17 @@ def _http(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> d
         capture, "tcp.stream", "frame.number", "http.response.code", read="http.response.code", options=decode
     ):
         final = [int(code) for code in codes.split(",") if int(code) >= 200 or code == "101"]
-        events += [(int(frame), number, "failed" if code >= 500 else "ok") for code in final]
+        events += [(int(frame), number, "failed" if code >= 500 else "client_error" if code >= 400 else "ok") for code in final]
     by_stream = defaultdict(list)
     for _, number, event in sorted(events, key=lambda event: event[0]):
         by_stream[number].append(event)
     return by_stream
+
+
+def _sql(state: str) -> str:
+    """Whose error it is: bpf/sql.h."""
+    clients = state[:1] in "0234" and state[:2] not in ("08", "40", "")
+    return "client_error" if clients or state[:2] == "P0" else "failed"
 
 
 MYSQL_UNANSWERED = ("0", "1", "17", "24", "25")  # COM_SLEEP (of bytes that are none), QUIT, CHANGE_USER, and of statements
@@ -107,12 +113,12 @@ def _mysql(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> 
     """tshark names no packet as an answer's last. Nobody asks before that came: an answer has begun, then failed or was good."""
     events = defaultdict(list)
     answers: dict[str, str] = {}
-    names = ("tcp.stream", "tcp.srcport", "mysql.command", "mysql.error_code")
-    for number, source, commands, errors in fields(capture, *names, read="mysql", options=decode):
+    names = ("tcp.stream", "tcp.srcport", "mysql.command", "mysql.error_code", "mysql.sqlstate")
+    for number, source, commands, errors, states in fields(capture, *names, read="mysql", options=decode):
         if number not in found:
             continue
         if source == found[number].server:
-            answers[number] = "failed" if errors else answers.get(number, "ok")
+            answers[number] = _sql(states.split(",")[0]) if errors else answers.get(number, "ok")
             continue
         for command in filter(None, commands.split(",")):
             if command in MYSQL_UNANSWERED:
@@ -130,22 +136,36 @@ def _mysql(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> 
 def _postgres(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
     events = defaultdict(list)
     failed: set[str] = set()
-    names = ("tcp.stream", "pgsql.type", "pgsql.frontend")
-    for number, types, frontend in fields(capture, *names, read="pgsql", options=decode):
+    names = ("tcp.stream", "pgsql.type", "pgsql.frontend", "pgsql.code")
+    for number, types, frontend, codes in fields(capture, *names, read="pgsql", options=decode):
         # One value of pgsql.frontend for each message; messages of the beginning have no type.
         sides = frontend.split(",")
+        states = iter(codes.split(","))  # of errors and notices
         for kind, client in zip(types.split(","), sides, strict=False):
             if client in ("1", "True"):
                 if kind in ("Simple query", "Sync", "Function call"):
                     events[number].append("request")
-            elif kind == "Error" and number not in failed:
-                events[number].append("failed")
+            elif kind == "Notice":
+                next(states, "")
+            elif kind == "Error":
+                state = next(states, "")
+                if number not in failed:
+                    events[number].append(_sql(state))
                 failed.add(number)
             elif kind == "Ready for query":
                 if number not in failed:
                     events[number].append("ok")
                 failed.discard(number)
     return events
+
+
+# The first words of errors that the client made, or that send it to another node.
+REDIS_CLIENTS = ("ERR", "WRONGTYPE", "WRONGPASS", "NOAUTH", "NOPERM", "NOSCRIPT", "NOPROTO", "EXECABORT", "MOVED", "ASK",
+                 "CROSSSLOT", "NOTBUSY", "BUSYKEY", "BUSYGROUP")  # fmt: skip
+
+
+def _redis_error(text: str) -> str:
+    return "client_error" if text.partition(" ")[0].strip() in REDIS_CLIENTS else "failed"
 
 
 def _redis(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
@@ -160,20 +180,26 @@ def _redis(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> 
         if number not in found:
             continue
         client = tcp["tcp.srcport"] == found[number].client
-        values = [item.get("name") for proto in packet.iterfind("proto[@name='resp']") for item in proto]
-        values = [name for name in values if name.count(".") == 1 and name not in ("resp.fragment",)]
+        items = [item for proto in packet.iterfind("proto[@name='resp']") for item in proto]
+        values = [(item.get("name"), item.get("show") or "") for item in items]
+        values = [(name, text) for name, text in values if name.count(".") == 1 and name not in ("resp.fragment",)]
         if client:
             events[number] += ["request"] * len(values)
         else:
-            events[number] += ["failed" if name == "resp.error" else "ok" for name in values]
+            events[number] += [_redis_error(text) if name == "resp.error" else "ok" for name, text in values]
             if values:
                 undecoded.pop(number, None)
             else:
                 undecoded.setdefault(number, bytes.fromhex((tcp.get("tcp.payload") or "").replace(":", "")))
     for number, first in undecoded.items():
         if first[:1] in b"+-:$*_#,(!=%~":
-            events[number].append("failed" if first[:1] in b"-!" else "ok")
+            error = first[1:].partition(b"\r\n")[0].decode(errors="replace") if first[:1] in b"-!" else ""
+            events[number].append(_redis_error(error) if error else "ok")
     return events
+
+
+# NOT_COORDINATOR, what a group's members make by coming and going, no rights, and wrong requests.
+KAFKA_CLIENTS = {16, *range(22, 28), 29, 30, 31, 35, 42, 43, 47, 48, 49, 70, 71, 81, 82}
 
 
 def _kafka(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
@@ -189,7 +215,8 @@ def _kafka(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> 
         if source != found[number].client:
             for id_ in ids.split(","):
                 code = codes.split(",")[0] if asked.pop((number, id_), False) else ""
-                events[number].append("failed" if code not in ("", "0", "79") else "ok")
+                clients = "client_error" if code and int(code) in KAFKA_CLIENTS else "failed"
+                events[number].append("ok" if code in ("", "0", "79") else clients)
             continue
         needs = iter(acks.split(","))
         for key, version, id_ in zip(keys.split(","), versions.split(","), ids.split(","), strict=True):

@@ -108,7 +108,7 @@ static __always_inline void request_begins(struct conn *conn, struct stream *str
 
 	if (unlikely(before >= PIPELINE)) {
 		stream->flags &= ~STREAM_SLOT;
-		count(UNPARSED_PIPELINE);
+		not_parsed(conn, UNPARSED_PIPELINE);
 		if (before < MOST_WAITING)
 			conn->stream[0].requests = n + 1;
 		return;

@@ -71,6 +71,7 @@ struct reading {
 	/* Of other protocols: what this run found, counted at its end. */
 	__u32 answers;
 	__u32 ok;
+	__u32 client_errors;
 	__u32 failed;
 	__u32 latencies;
 	__u64 latency[PIPELINE];

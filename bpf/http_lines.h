@@ -166,7 +166,7 @@ static __always_inline void response_header_ends(struct __sk_buff *skb, struct b
 	}
 	stream->flags &= ~(STREAM_GAP | STREAM_MISSED);
 	if (!pending) { /* asked before we came: whether it has a body depends on the method */
-		count(UNPARSED_UNASKED);
+		not_parsed(conn, UNPARSED_UNASKED);
 		stream->state = STREAM_LOST;
 		r->more = 0;
 		r->stop = 1;

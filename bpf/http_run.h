@@ -49,7 +49,7 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 		struct message *kept = bpf_map_lookup_elem(&messages, &key);
 
 		if (!kept) {
-			count(UNPARSED_MESSAGE);
+			not_parsed(conn, UNPARSED_MESSAGE);
 			return false;
 		}
 		r->kept = 1;
@@ -68,7 +68,7 @@ static __always_inline bool http_fetch(struct __sk_buff *skb, struct conn *conn,
 	if (!length)
 		return false;
 	if (bpf_skb_load_bytes(skb, r->offset, scratch->bytes + carried, BETWEEN_1_AND(1024, length))) {
-		count(UNPARSED_READ);
+		not_parsed(conn, UNPARSED_READ);
 		return false;
 	}
 	/* Here and not earlier: reading the clock waits for all loads before it, one of them the socket's line. */

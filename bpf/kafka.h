@@ -3,7 +3,7 @@
  *
  * One request is one frame of the client's, and answers come in the order of requests (correlation ids are not compared). Bad is no
  * answer, and an error code where it stands right behind the throttle time of a flexible version: Fetch 12, JoinGroup 6, SyncGroup 4,
- * Heartbeat 4, LeaveGroup 4, InitProducerId 2, and later ones (not MEMBER_ID_REQUIRED, by which each member joins). Codes of single
+ * Heartbeat 4, LeaveGroup 4, InitProducerId 2, and later ones (not MEMBER_ID_REQUIRED, by which each member joins; whose error it is: kafka_outcome). Codes of single
  * partitions, as all of Produce are, those of older versions, and those beyond four requests in flight are not read: ok means answered. A Produce with acks=0 has no
  * answer: ok, without latency, as soon as its acks are read. Long by intent: Fetch, ShareFetch, JoinGroup, SyncGroup.
  * Not read any more: after SaslHandshake version 0, whose tokens come without a header.
@@ -206,14 +206,27 @@ static __always_inline void kafka_answer(struct conn *conn, struct stream *strea
 	stream->state = STREAM_BODY;
 }
 
+/* What a group's rebalancing, another node or the client itself explains: 16 NOT_COORDINATOR, 22 ILLEGAL_GENERATION, 23 to 27 (protocol,
+ * group id, member id, session time-out, rebalance), 29 to 31 no rights, 35 version, 42 request, 43 format, 47 to 49 (epoch, state,
+ * mapping of transactions); 70 and 71 a fetch session that ended, 81 group full, 82 fenced. */
+static __always_inline enum outcome kafka_outcome(__u64 code)
+{
+	const __u64 clients = 1ULL << 16 | 0x3fULL << 22 | 7ULL << 29 | 1ULL << 35 | 3ULL << 42 | 7ULL << 47;
+
+	if (!code || code == KAFKA_MEMBER_ID_REQUIRED)
+		return STATUS_OK;
+	return (code < 64 && clients >> code & 1) || code == 70 || code == 71 || code == 81 || code == 82 ? STATUS_CLIENT_ERROR :
+													   STATUS_FAILED;
+}
+
 static __always_inline void kafka_answered(struct conn *conn, struct reading *r, __u32 *more)
 {
 	__u64 latency = *more == KAFKA_NO_LATENCY ? NO_LATENCY : (__u64)*more << KAFKA_UNIT_SHIFT;
 
 	if (awaited(conn, r))
-		answer(conn, r, r->value && r->value != KAFKA_MEMBER_ID_REQUIRED, latency);
+		answer(conn, r, kafka_outcome(r->value), latency);
 	else
-		count(UNPARSED_UNASKED);
+		not_parsed(conn, UNPARSED_UNASKED);
 	*more = 0;
 }
 

@@ -35,6 +35,7 @@ MAP(nat, HASH, struct tuple, struct nat_target, 1, BPF_F_NO_PREALLOC);
 /* v1 hierarchies only: the owner of a socket whose cgroup-v2 id says nothing. */
 MAP(stray_sockets, LRU_HASH, struct tuple, __u64, 1, 0);
 MAP(counters, ARRAY, __u32, __u64, COUNTERS, 0);
+MAP(unparsed, ARRAY, __u32, __u64, PROTOCOLS * UNPARSED, 0);
 MAP(costs, ARRAY, __u32, struct cost, PROGRAMS, 0);
 MAP(sweep_number, ARRAY, __u32, __u32, 1, 0);
 

@@ -3,7 +3,7 @@
  * frame of number 0 is a command. A body of 2^24 - 1 bytes goes on in the next frame.
  *
  * One request is one command that is answered: all but COM_QUIT, COM_STMT_CLOSE and COM_STMT_SEND_LONG_DATA. It ends with the end of
- * its last result; bad is an ERR packet, in the middle of rows too, and no answer. Logging in is no request, and neither is
+ * its last result; bad is an ERR packet, in the middle of rows too, by the class of its SQLSTATE (sql.h), and no answer. Logging in is no request, and neither is
  * COM_CHANGE_USER, which is logging in again. Long by intent, so outside the latency: COM_BINLOG_DUMP (and _GTID), which ends at once
  * and whose events are not read; LOAD DATA LOCAL, whose file is the request going on; and COM_STMT_FETCH, since a slot has no more
  * room for kinds. Not read any more: after a client asked for TLS or compression.
@@ -80,9 +80,9 @@ static __always_inline void mysql_found(struct conn *conn, struct stream *stream
 		*more = MYSQL_DEFINITIONS | (__u32)r->value << MYSQL_ABOVE_SHIFT;
 	if (r->found == MYSQL_FOUND_OK && r->kind == MYSQL_DUMPS)
 		stream->state = STREAM_REST;
+	r->kind = r->found == MYSQL_FOUND_FAILED ? STATUS_FAILED : r->found == MYSQL_FOUND_CLIENT_ERROR ? STATUS_CLIENT_ERROR : STATUS_OK;
 	forget();
-	answer(conn, r, r->found == MYSQL_FOUND_FAILED,
-	       was & MYSQL_LONG ? NO_LATENCY : (__u64)(was >> MYSQL_ABOVE_SHIFT) << MYSQL_UNIT_SHIFT);
+	answer(conn, r, r->kind, was & MYSQL_LONG ? NO_LATENCY : (__u64)(was >> MYSQL_ABOVE_SHIFT) << MYSQL_UNIT_SHIFT);
 }
 
 /* Goes through memory from part to part, so that the verifier sees their ways meet. */
@@ -108,6 +108,12 @@ static __always_inline void mysql_step(struct conn *conn, struct stream *stream,
 	if (r->found == MYSQL_FOUND_OK_PACKET)
 		mysql_status(r, scratch, word(scratch, r->at) & MYSQL_FULL);
 	forget();
+	if (r->found == MYSQL_FOUND_ERROR) {
+		__u16 class = word(scratch, r->at + 8);
+
+		r->found = outcome_of_sqlstate(class, class >> 8) == STATUS_FAILED ? MYSQL_FOUND_FAILED : MYSQL_FOUND_CLIENT_ERROR;
+		forget();
+	}
 	if (r->found == MYSQL_FOUND_OK && r->kind == MYSQL_PREPARES)
 		mysql_prepared(r, scratch, word(scratch, r->at) & MYSQL_FULL);
 	forget();

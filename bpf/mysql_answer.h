@@ -4,6 +4,7 @@
 #define APPSTATUS_MYSQL_ANSWER_H
 
 #include "mysql_text.h"
+#include "sql.h"
 
 /* The first frame of an answer. Later ones know then that it has begun, and how long it took. */
 static __always_inline void mysql_begins(struct conn *conn, struct stream *stream, struct reading *r, __u32 *more)
@@ -114,10 +115,10 @@ static __always_inline void mysql_inside(struct conn *conn, struct reading *r, _
 	r->found = 0;
 	*more &= ~MYSQL_FILE;
 	if (c == MYSQL_ERR) {
-		if (length > 2 && have < 7)
+		if (length > 2 && have < (length < 6 ? 7 : 10))
 			r->stop = STOP_SHORT;
 		else if (length > 2 && (w >> 40 & 0xffff) != MYSQL_PROGRESS)
-			r->found = MYSQL_FOUND_FAILED;
+			r->found = length >= 6 && w >> 56 == '#' ? MYSQL_FOUND_ERROR : MYSQL_FOUND_FAILED;
 	} else if (*more & MYSQL_RESULT) {
 		mysql_row(r, more, w, have);
 	} else {

@@ -34,6 +34,8 @@
 #define MYSQL_FOUND_OK_PACKET 4 /* an OK packet, which holds that */
 #define MYSQL_FOUND_BEGIN 5 /* of an answer */
 #define MYSQL_FOUND_MORE 6 /* of an answer that has begun */
+#define MYSQL_FOUND_ERROR 7 /* with an SQLSTATE */
+#define MYSQL_FOUND_CLIENT_ERROR 8
 
 #define MYSQL_FULL 0xffffffU
 #define MYSQL_MOST_OF_LOGIN 32 /* frames */

@@ -50,7 +50,7 @@ static __always_inline bool in_order(struct bpf_sock *sk, struct conn *conn, str
 				stream->flags |= STREAM_HOLE;
 				return false;
 			}
-			count(UNPARSED_GAP);
+			not_parsed(conn, UNPARSED_GAP);
 			give_up(stream);
 		}
 	}

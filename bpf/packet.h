@@ -92,7 +92,7 @@ static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *pa
 			packet->l4 += 8;
 		}
 		if (unlikely(packet->protocol == 0 || packet->protocol == 43 || packet->protocol == 44 || packet->protocol == 60))
-			count(UNPARSED_HEADERS);
+			count(UNKNOWN_HEADERS);
 	} else {
 		return false;
 	}

@@ -108,7 +108,7 @@ static __always_inline void pass_hole(struct __sk_buff *skb, struct conn *conn, 
 		body_ends(skb, conn, stream, request, false);
 	} else if (stream->state != STREAM_REST) {
 		if (stream->state != STREAM_LOST)
-			count(UNPARSED_GAP);
+			not_parsed(conn, UNPARSED_GAP);
 		give_up(stream);
 	}
 }
@@ -123,7 +123,7 @@ static __always_inline void http(struct __sk_buff *skb, struct bpf_sock *sk, str
 	bool lost;
 
 	if (!scratch) {
-		count(UNPARSED_BUSY);
+		not_parsed(conn, UNPARSED_BUSY);
 		give_up(&conn->stream[egress]);
 		return;
 	}
@@ -141,10 +141,10 @@ static __always_inline void http(struct __sk_buff *skb, struct bpf_sock *sk, str
 	lost = r->stop == STOP_LOST;
 	release(scratch, is_egress(skb));
 	if (unlikely(lost && conn->protocol == PROTOCOL_HTTP))
-		count(UNPARSED_INVALID);
+		not_parsed(conn, UNPARSED_INVALID);
 	if (unlikely(more)) {
 		call(skb, own, run);
-		count(UNPARSED_SEGMENT);
+		not_parsed(conn, UNPARSED_SEGMENT);
 		give_up(stream);
 	}
 }

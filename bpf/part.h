@@ -65,7 +65,7 @@ static __always_inline int further(struct __sk_buff *skb, __u32 protocol, step_f
 	stream = &conn->stream[egress];
 	scratch = claim(egress);
 	if (!scratch) {
-		count(UNPARSED_BUSY);
+		not_parsed(conn, UNPARSED_BUSY);
 		give_up(stream);
 		return finish(skb, conn, &run);
 	}
@@ -80,11 +80,11 @@ static __always_inline int further(struct __sk_buff *skb, __u32 protocol, step_f
 	run.offset = r->offset;
 	egress = r->more; /* what the verifier need not follow any more */
 	if (r->stop == STOP_LOST && conn->protocol == protocol)
-		count(UNPARSED_INVALID);
+		not_parsed(conn, UNPARSED_INVALID);
 	release(scratch, is_egress(skb));
 	if (egress) {
 		call(skb, PART_OF(protocol), &run);
-		count(UNPARSED_SEGMENT);
+		not_parsed(conn, UNPARSED_SEGMENT);
 		give_up(stream);
 	}
 	return finish(skb, conn, &run);

@@ -2,7 +2,8 @@
 /* PostgreSQL (protocol 3), in frames: type, length, body; those of the beginning have no type.
  *
  * One request is what the server ends with ReadyForQuery: a Query, a FunctionCall, or whatever a Sync ends (Parse, Bind, Execute).
- * It ends with that, or with ErrorResponse if that comes first; bad is an ErrorResponse (whatever its SQLSTATE), and no answer.
+ * It ends with that, or with ErrorResponse if that comes first; bad is an ErrorResponse, by the class of its SQLSTATE (sql.h), and no
+ * answer.
  * Long by intent, so outside the latency: COPY both ways (replication), which ends the request at once, and COPY FROM STDIN, whose
  * data is the request going on. Not read any more: after SSLRequest or GSSENCRequest was granted. Starting up is no request.
  * tshark: pgsql.type == "Simple query" || "Sync" || "Function call" / "Ready for query" / "Error". */
@@ -10,6 +11,7 @@
 #define APPSTATUS_POSTGRES_H
 
 #include "run.h"
+#include "sql.h"
 
 /* conn.more of what carries requests */
 #define POSTGRES_GROUP 1 /* behind messages that a Sync will end */
@@ -17,10 +19,15 @@
 /* of answers; above them the latency of the one that has begun */
 #define POSTGRES_BEGUN 1
 #define POSTGRES_ERROR 2
-#define POSTGRES_COUNTED 4 /* what ReadyForQuery is still to come for */
-#define POSTGRES_LONG 8
-#define POSTGRES_LATENCY_SHIFT 4
+#define POSTGRES_CLIENT_ERROR 4
+#define POSTGRES_COUNTED 8 /* what ReadyForQuery is still to come for */
+#define POSTGRES_LONG 16
+#define POSTGRES_LATENCY_SHIFT 5
 #define POSTGRES_UNIT_SHIFT 10 /* of ns */
+
+/* stream.state: at, and inside of, a field of an ErrorResponse, of which stream.left bytes are left */
+#define POSTGRES_FIELD (STREAM_START + 1)
+#define POSTGRES_IN_FIELD (STREAM_START + 2)
 
 #define POSTGRES_VERSION 0x00030000
 #define POSTGRES_CANCEL 80877102
@@ -173,21 +180,60 @@ static __always_inline __u32 postgres_answer(struct conn *conn, struct stream *s
 	}
 	if (c != 'N' && c != 'A' && c != 'S')
 		postgres_begins(conn, stream, r, more);
-	if (c == 'E')
-		*more |= POSTGRES_ERROR;
-	if (c == 'G')
+	if (c == 'G' || c == 'W')
 		*more |= POSTGRES_LONG;
-	if (c == 'E' || c == 'W' || c == 'Z') {
-		if (!(*more & POSTGRES_COUNTED) && awaited(conn, r)) {
-			answer(conn, r, *more & POSTGRES_ERROR,
-			       *more & POSTGRES_LONG || c == 'W' ? NO_LATENCY :
-								   (__u64)(*more >> POSTGRES_LATENCY_SHIFT) << POSTGRES_UNIT_SHIFT);
-			*more = POSTGRES_COUNTED;
-		}
-		if (c == 'Z')
-			*more = 0;
+	if (c == 'E' && length > 4 && !(*more & POSTGRES_COUNTED)) {
+		stream->state = POSTGRES_FIELD;
+		stream->left = length - 4;
+		return 5;
 	}
+	if (c == 'W' || c == 'Z')
+		r->found = c;
 	return length + 1;
+}
+
+/* Fields of a letter and a text that ends with 0; the code's is C. Without one, the error is the server's. */
+static __always_inline void postgres_field(struct stream *stream, struct reading *r, __u32 *more, __u64 w, __u32 have)
+{
+	__u64 ends = (w - 0x0101010101010101ULL) & ~w & MARKS;
+	__u32 length = ends ? first_marked(ends) + 1 : 8;
+
+	if (stream->state == POSTGRES_FIELD && (__u8)w == 'C') {
+		if (have < 3) {
+			r->stop = STOP_SHORT;
+			return;
+		}
+		*more |= outcome_of_sqlstate(w >> 8, w >> 16) == STATUS_FAILED ? POSTGRES_ERROR : POSTGRES_CLIENT_ERROR;
+		r->found = 'E';
+		stream->state = STREAM_BODY;
+		return;
+	}
+	stream->state = length > have || !ends ? POSTGRES_IN_FIELD : POSTGRES_FIELD;
+	if (length > have)
+		length = have;
+	if (length >= stream->left) {
+		length = stream->left;
+		*more |= POSTGRES_ERROR;
+		r->found = 'E';
+		stream->state = STREAM_BODY;
+	}
+	stream->left -= length;
+	r->at += length;
+}
+
+/* ReadyForQuery, CopyBothResponse, or an error, which ends what is awaited already. */
+static __always_inline void postgres_found(struct conn *conn, struct reading *r, __u32 *more)
+{
+	if (!(*more & POSTGRES_COUNTED) && awaited(conn, r)) {
+		answer(conn, r,
+		       *more & POSTGRES_ERROR	     ? STATUS_FAILED :
+		       *more & POSTGRES_CLIENT_ERROR ? STATUS_CLIENT_ERROR :
+						       STATUS_OK,
+		       *more & POSTGRES_LONG ? NO_LATENCY : (__u64)(*more >> POSTGRES_LATENCY_SHIFT) << POSTGRES_UNIT_SHIFT);
+		*more = POSTGRES_COUNTED;
+	}
+	if (r->found == 'Z')
+		*more = 0;
 }
 
 static __always_inline void postgres_step(struct conn *conn, struct stream *stream, struct reading *r, const struct scratch *scratch)
@@ -195,12 +241,26 @@ static __always_inline void postgres_step(struct conn *conn, struct stream *stre
 	__u32 *more = more_of(conn, r->egress), have = r->end - r->at, length;
 	__u64 w = word(scratch, r->at);
 
-	length = r->request ? postgres_request(conn, stream, r, more, w, have) : postgres_answer(conn, stream, r, more, w, have);
+	r->found = 0;
+	if (stream->state != STREAM_START) {
+		postgres_field(stream, r, more, w, have);
+	} else {
+		length = r->request ? postgres_request(conn, stream, r, more, w, have) : postgres_answer(conn, stream, r, more, w, have);
+		if (stream->state == STREAM_START) {
+			stream->left = length;
+			stream->state = STREAM_BODY;
+		} else {
+			r->at += length;
+		}
+	}
+	forget();
 	if (r->stop)
 		return;
-	stream->left = length;
-	stream->state = STREAM_BODY;
-	r->at += pass(conn, stream, r, have);
+	if (r->found)
+		postgres_found(conn, r, more);
+	forget();
+	if (stream->state == STREAM_BODY)
+		r->at += pass(conn, stream, r, r->end - r->at);
 }
 
 #endif

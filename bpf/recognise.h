@@ -119,7 +119,7 @@ int tap_recognise(struct __sk_buff *skb)
 	client = egress == !listens(skb, sk);
 	scratch = claim(egress);
 	if (!scratch) {
-		count(UNPARSED_BUSY);
+		not_parsed(conn, UNPARSED_BUSY);
 		give_up(stream);
 		return finish(skb, conn, &run);
 	}

@@ -3,7 +3,8 @@
  * n to the values that are still to come.
  *
  * One request is one command: an array of bulk strings, or an inline line. It ends with the next answer: any value at top level but
- * a push (`>`). Bad is an error (`-`, `!`), and no answer. Long by intent, so outside the latency and never overdue: B*POP,
+ * a push (`>`). Bad is an error (`-`, whose first word tells whose it
+ * is: redis_clients(); `!`), and no answer. Long by intent, so outside the latency and never overdue: B*POP,
  * BLMOVE, BLMPOP, BZMPOP, BRPOPLPUSH, WAIT, XREAD and XREADGROUP (with or without BLOCK); SUBSCRIBE and MONITOR, after which what
  * comes unasked is no answer. Not read any more: after SYNC and PSYNC, a replica's stream. Not followed: CLIENT REPLY OFF.
  * tshark: resp, client to server, values at top level / resp.error. */
@@ -79,18 +80,24 @@ static __always_inline void redis_number(struct conn *conn, struct stream *strea
 	*more = (*more & ~REDIS_VALUES) | (values & REDIS_VALUES) | (r->request && values ? REDIS_COMMAND : 0);
 }
 
-static __always_inline void redis_answer(struct conn *conn, struct stream *stream, struct reading *r)
+static __always_inline void redis_answer(struct conn *conn, struct stream *stream, struct reading *r, __u64 error)
 {
+	r->kind = STATUS_OK;
+	if (r->value == '!' || r->value == '-')
+		r->kind = r->value == '-' && redis_clients(error) ? STATUS_CLIENT_ERROR : STATUS_FAILED;
+	forget();
 	if (awaited(conn, r))
-		answer(conn, r, r->value == '-' || r->value == '!', latency_now(conn, stream, r));
+		answer(conn, r, r->kind, latency_now(conn, stream, r));
 	else if (!(*more_of(conn, !r->egress) & REDIS_PUSHES))
-		count(UNPARSED_UNASKED);
+		not_parsed(conn, UNPARSED_UNASKED);
 }
 
 /* At a value's first byte. */
-static __always_inline void redis_value(struct conn *conn, struct stream *stream, struct reading *r, __u32 *more, __u8 c)
+static __always_inline void redis_value(struct conn *conn, struct stream *stream, struct reading *r, __u32 *more, __u64 w)
 {
-	__u32 values = *more & REDIS_VALUES;
+	__u32 values = *more & REDIS_VALUES, have = r->end - r->at;
+	__u64 ends = lf_marks(w) & MARKS;
+	__u8 c = w;
 
 	if (r->request && r->kind != (values ? REDIS_BULK : REDIS_MANY)) {
 		stream->state = REDIS_LINE; /* an empty line, or an inline command */
@@ -105,6 +112,10 @@ static __always_inline void redis_value(struct conn *conn, struct stream *stream
 	}
 	if (!r->kind)
 		not_understood(r);
+	if (!values && c == '-' && have < 8 && (!ends || first_marked(ends) >= have)) {
+		r->stop = STOP_SHORT; /* before its first word has come */
+		return;
+	}
 	if (!values) {
 		*more += 1;
 		if (!r->request && c != '>')
@@ -184,11 +195,9 @@ static __always_inline void redis_step(struct conn *conn, struct stream *stream,
 
 	r->found = 0;
 	if (stream->state == REDIS_START) {
-		__u8 c = word(scratch, r->at);
-
-		r->kind = redis_kind(c);
+		r->kind = redis_kind(word(scratch, r->at));
 		forget();
-		redis_value(conn, stream, r, more, c);
+		redis_value(conn, stream, r, more, word(scratch, r->at));
 	} else if (stream->state == REDIS_NAME) {
 		redis_name(stream, r, word(scratch, r->at));
 	} else if (stream->state == REDIS_LINE) {
@@ -204,7 +213,7 @@ static __always_inline void redis_step(struct conn *conn, struct stream *stream,
 	else if (r->found == REDIS_FOUND_COMMAND)
 		redis_command(conn, stream, r, more);
 	else if (r->found)
-		redis_answer(conn, stream, r);
+		redis_answer(conn, stream, r, word(scratch, r->at));
 }
 
 #endif

@@ -76,6 +76,21 @@ static __always_inline bool redis_answer_begins(__u64 w, __u32 n)
 	return c == '+' || (c == '-' && (n < 2 || (__u8)(next - 'A') <= 25));
 }
 
+/* Errors of what a client asked for, or asked the wrong node, by the first letters behind `-`. Not so: LOADING, OOM, MISCONF, READONLY,
+ * MASTERDOWN, NOREPLICAS, CLUSTERDOWN, TRYAGAIN, BUSY (a script that runs) and what nobody knows. */
+static __always_inline bool redis_clients(__u64 w)
+{
+	__u64 four = w & FIRST(4);
+
+	return four == TEXT('E', 'R', 'R', ' ', 0, 0, 0, 0) || four == TEXT('W', 'R', 'O', 'N', 0, 0, 0, 0) /* TYPE, PASS */ ||
+	       four == TEXT('N', 'O', 'A', 'U', 0, 0, 0, 0) /* TH */ || four == TEXT('N', 'O', 'P', 'E', 0, 0, 0, 0) /* RM */ ||
+	       four == TEXT('N', 'O', 'S', 'C', 0, 0, 0, 0) /* RIPT */ || four == TEXT('N', 'O', 'P', 'R', 0, 0, 0, 0) /* OTO */ ||
+	       four == TEXT('E', 'X', 'E', 'C', 0, 0, 0, 0) /* ABORT */ || four == TEXT('M', 'O', 'V', 'E', 0, 0, 0, 0) /* D */ ||
+	       four == TEXT('A', 'S', 'K', ' ', 0, 0, 0, 0) || four == TEXT('C', 'R', 'O', 'S', 0, 0, 0, 0) /* SSLOT */ ||
+	       four == TEXT('N', 'O', 'T', 'B', 0, 0, 0, 0) /* USY */ || (w & FIRST(5)) == TEXT('B', 'U', 'S', 'Y', 'K', 0, 0, 0) /* EY */ ||
+	       (w & FIRST(5)) == TEXT('B', 'U', 'S', 'Y', 'G', 0, 0, 0) /* ROUP */;
+}
+
 static __always_inline bool redis_waits_long(__u64 name)
 {
 	__u64 three = name & FIRST(3);

@@ -86,7 +86,7 @@ static __always_inline __u64 latency_now(const struct conn *conn, const struct s
 }
 
 /* An answer, of which nobody waits for more to tell how it ends. Only where one is awaited. */
-static __always_inline void answer(struct conn *conn, struct reading *r, bool failed, __u64 latency)
+static __always_inline void answer(struct conn *conn, struct reading *r, enum outcome outcome, __u64 latency)
 {
 	__u64 slot = asked(conn, r);
 	__u32 i;
@@ -94,11 +94,14 @@ static __always_inline void answer(struct conn *conn, struct reading *r, bool fa
 	r->answers++;
 	if (slot & SLOT_OVERDUE)
 		return;
-	if (failed) {
+	if (outcome == STATUS_FAILED) {
 		r->failed++;
 		return;
 	}
-	r->ok++;
+	if (outcome == STATUS_CLIENT_ERROR)
+		r->client_errors++;
+	else
+		r->ok++;
 	if (latency == NO_LATENCY || r->latencies >= PIPELINE)
 		return;
 	i = r->latencies++ & (PIPELINE - 1);
@@ -125,13 +128,14 @@ static __always_inline void count_answers(struct __sk_buff *skb, struct bpf_sock
 		stream->flags &= ~(STREAM_GAP | STREAM_MISSED);
 	}
 	conn->stream[1].requests += r->answers;
-	if (!(r->ok + r->failed))
+	if (!(r->ok + r->client_errors + r->failed))
 		return;
 	key_of(conn, &tuple, conn->peer & SLOT_PEER, &key);
 	series = find_series(&requests, &zero_request, &key, FULL_REQUESTS);
 	if (!series)
 		return;
 	add(&series->ended[STATUS_OK], r->ok);
+	add(&series->ended[STATUS_CLIENT_ERROR], r->client_errors);
 	add(&series->ended[STATUS_FAILED], r->failed);
 #pragma unroll
 	for (__u32 i = 0; i < PIPELINE; i++) {
@@ -155,7 +159,7 @@ static __always_inline bool bring(struct __sk_buff *skb, struct conn *conn, stru
 
 	r->stop = 0;
 	r->more = 0;
-	r->answers = r->ok = r->failed = r->latencies = 0;
+	r->answers = r->ok = r->client_errors = r->failed = r->latencies = 0;
 	if (stream->state == STREAM_LOST) {
 		stream->state = STREAM_START;
 		*more_of(conn, r->egress) = 0;
@@ -166,7 +170,7 @@ static __always_inline bool bring(struct __sk_buff *skb, struct conn *conn, stru
 
 		stream->flags &= ~STREAM_CUT;
 		if (!kept) {
-			count(UNPARSED_MESSAGE);
+			not_parsed(conn, UNPARSED_MESSAGE);
 			return false;
 		}
 		carried = kept->carried & (CARRY - 1);
@@ -183,7 +187,7 @@ static __always_inline bool bring(struct __sk_buff *skb, struct conn *conn, stru
 	if (!length)
 		return false;
 	if (bpf_skb_load_bytes(skb, r->offset, scratch->bytes + carried, BETWEEN_1_AND(1024, length))) {
-		count(UNPARSED_READ);
+		not_parsed(conn, UNPARSED_READ);
 		return false;
 	}
 	r->now = time_of(skb, r->egress);

@@ -161,6 +161,15 @@ static __always_inline __u8 protocol_of(const struct conn *conn)
 	return conn->protocol == PROTOCOL_TUNNEL ? PROTOCOL_HTTP : conn->protocol;
 }
 
+static __always_inline void not_parsed(const struct conn *conn, enum unparsed reason)
+{
+	__u32 index = protocol_of(conn) * UNPARSED + reason;
+	__u64 *value = bpf_map_lookup_elem(&unparsed, &index);
+
+	if (value)
+		add(value, 1);
+}
+
 /* What the stream that carries requests says, of what either does. */
 static __always_inline __u8 of_requests(const struct conn *conn, __u8 ingress, __u8 egress)
 {

@@ -43,8 +43,8 @@ enum protocol {
 };
 enum peer { PEER_NONE, PEER_LOCAL, PEER_CLUSTER, PEER_OUTSIDE, PEER_KUBELET, PEER_SCRAPE };
 enum status { STATUS_1XX, STATUS_5XX = 4, STATUS_RESET, STATUS_CLOSED, STATUS_OVERDUE, STATUS_UNKNOWN, STATUSES };
-#define STATUS_OK 1 /* these two of protocols that know no more classes */
-#define STATUS_FAILED STATUS_5XX
+/* Of protocols that know no more classes than these: a client's error is one that the client made, as with 4xx. */
+enum outcome { STATUS_OK = 1, STATUS_CLIENT_ERROR = 3, STATUS_FAILED = STATUS_5XX };
 
 #define BUCKETS 25
 
@@ -227,6 +227,14 @@ enum counter {
 	FULL_DESTINATIONS,
 	FULL_SOCKETS,
 	FULL_LISTENERS,
+	UNKNOWN_HEADERS, /* IP or IPv6 extension headers not followed */
+	UNKNOWN_OWNER,
+	FOLDED,
+	COUNTERS
+};
+
+/* What of a protocol could not be read: index into map `unparsed`, behind those of the protocols before. */
+enum unparsed {
 	UNPARSED_GAP, /* bytes missing where a message begins */
 	UNPARSED_PIPELINE, /* more requests in flight than slots: counted, without latency (beyond MOST_WAITING not even that) */
 	UNPARSED_MESSAGE, /* kept part of a cut header was pushed out */
@@ -235,10 +243,7 @@ enum counter {
 	UNPARSED_READ, /* bytes that cannot be read (beyond 64 KiB on old kernels) */
 	UNPARSED_INVALID, /* no message where one had to begin */
 	UNPARSED_UNASKED, /* an answer to nothing that was seen */
-	UNPARSED_HEADERS, /* IP or IPv6 extension headers not followed */
-	UNKNOWN_OWNER,
-	FOLDED,
-	COUNTERS
+	UNPARSED
 };
 
 /* Run time: one run in 1,024 is measured. */

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from appstatus_agent.kernel import rows
 from appstatus_agent.kernel.libbpf import Map
 
 
@@ -39,18 +40,12 @@ _COUNTERS: tuple[tuple[str, object], ...] = (
     ("map_full", "destinations"),
     ("map_full", "sockets"),
     ("map_full", "listeners"),
-    ("unparsed", ("http", "gap")),
-    ("unparsed", ("http", "pipeline")),
-    ("unparsed", ("http", "message_evicted")),
-    ("unparsed", ("http", "segment")),
-    ("unparsed", ("http", "busy")),
-    ("unparsed", ("http", "unreadable")),
-    ("unparsed", ("http", "invalid")),
-    ("unparsed", ("http", "unasked")),
     ("unparsed", ("ip", "extension_header")),
     ("unknown_owner", None),
     ("destinations_folded", None),
 )
+# enum unparsed, in order.
+_UNPARSED = ("gap", "pipeline", "message_evicted", "segment", "busy", "unreadable", "invalid", "unasked")
 _PROGRAMS = ("ingress", "egress", "tcp", "process")
 _SAMPLED = 1024  # one run in so many is measured
 
@@ -64,6 +59,11 @@ def read_counters(maps: dict[str, Map], entries: dict[str, int]) -> Counters:
             counters[name] = value
         else:
             counters[name][key] = value  # type: ignore[index]
+    _, values = maps["unparsed"].read(value=np.dtype("<u8"))
+    by_protocol = values.reshape(len(rows.PROTOCOLS), len(_UNPARSED)).tolist()
+    for protocol, by_reason in zip(rows.PROTOCOLS, by_protocol, strict=True):
+        for reason, value in zip(_UNPARSED, by_reason, strict=True):
+            counters["unparsed"][protocol or "unknown", reason] = value  # type: ignore[index]
     _, costs = maps["costs"].read(value=np.dtype([("ns", "<u8"), ("runs", "<u8")]))
     programs = {
         name: ProgramCost(int(cost["ns"]) * _SAMPLED / 1e9, int(cost["runs"]) * _SAMPLED)

@@ -31,8 +31,11 @@ PEERS = ("", "local", "cluster", "outside", "kubelet", "scrape")
 
 # Order of column `ended`: how requests ended.
 STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "reset", "closed", "overdue", "unknown")
-# What those mean of protocols that know no more classes than good and bad; the others stay 0.
-OK_OR_FAILED = {"2xx": "ok", "5xx": "failed", "reset": "reset", "closed": "closed", "overdue": "overdue", "unknown": "unknown"}
+# What those mean of protocols that know no more classes; the others stay 0.
+OK_OR_FAILED = {
+    "2xx": "ok", "4xx": "client_error", "5xx": "failed",
+    "reset": "reset", "closed": "closed", "overdue": "overdue", "unknown": "unknown",
+}  # fmt: skip
 
 # Upper bounds (inclusive) of the latency buckets, in ns; the 25th bucket is +Inf. Column `latency` is NOT cumulative over buckets.
 LATENCY_BOUNDS_NS = tuple(

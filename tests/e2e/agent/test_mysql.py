@@ -17,7 +17,7 @@ def mysql_rows(*rows: bytes, status: int = 2, number: int = 1, deprecated: bool 
     return b"".join(packet(number + i, body) for i, body in enumerate(bodies))
 
 
-MYSQL_BAD = packet(1, b"\xff\x28\x04#42000Syntax")
+MYSQL_BAD = packet(1, b"\xff\xb5\x04#HY000Lock wait timeout")
 
 
 @pytest.mark.parametrize("deprecated", [True, False])

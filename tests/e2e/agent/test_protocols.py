@@ -45,24 +45,27 @@ class Protocol:
     ask: bytes
     good: bytes
     bad: bytes
+    refused: bytes  # an error that the client made
     long: tuple[bytes, bytes]  # request and answer that wait by intent
     begin: tuple[tuple[bytes, bytes], ...] = ()  # what goes before the first request: client, server
 
 
 REDIS = Protocol(
-    "redis", resp(b"GET", b"cart:7"), b"$5\r\na\r\nbc\r\n", b"-ERR wrong type\r\n",
+    "redis", resp(b"GET", b"cart:7"), b"$5\r\na\r\nbc\r\n", b"-LOADING the dataset\r\n", b"-ERR wrong number of arguments\r\n",
     (resp(b"BLPOP", b"queue", b"0"), resp(b"queue", b"x")),
 )
 POSTGRES = Protocol(
     "postgres", frame(b"Q", b"select 1\0"),
     frame(b"T", b"\0\1a\0" + bytes(18)) + frame(b"D", b"\0\1\0\0\0\1" + b"1") + frame(b"C", b"SELECT 1\0") + READY,
-    frame(b"E", b"SERROR\0C42P01\0Mno such table\0\0") + READY,
+    frame(b"E", b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0") + READY,
+    frame(b"E", b"SERROR\0VERROR\0C42P01\0Mno such table\0\0") + READY,
     (frame(b"Q", b"START_REPLICATION 0/0\0"), frame(b"W", b"\0\0\0")),
     (((33).to_bytes(4) + b"\0\3\0\0user\0shop\0database\0shop\0\0", frame(b"R", bytes(4)) + frame(b"K", bytes(8)) + READY),),
 )  # fmt: skip
 MYSQL = Protocol(
     "mysql", packet(0, b"\3select a from t"),
     b"".join((packet(1, b"\1"), packet(2, COLUMN), packet(3, EOF), packet(4, b"\1x"), packet(5, b"\xfb"), packet(6, EOF))),
+    packet(1, b"\xff\xb5\x04#HY000Lock wait timeout exceeded"),
     packet(1, b"\xff\x7a\x04#42S02Table 'shop.t' doesn't exist"),
     (packet(0, b"\x12" + bytes(10) + b"binlog.000001"), packet(1, b"\0" + bytes(40)) + packet(2, b"\0" + bytes(200)) * 3),
     ((b"", packet(0, b"\x0a8.0.26\0" + bytes(66))), (packet(1, b"\x85\xa6\xff\x09" + bytes(60)), packet(2, MYSQL_OK))),
@@ -85,7 +88,7 @@ def kafka_code(code: int) -> bytes:
 
 
 KAFKA = Protocol(
-    "kafka", kafka(12, 4, b"\0\5shop\0\0\0\1\2m\0\0"), kafka_code(0), kafka_code(25),
+    "kafka", kafka(12, 4, b"\0\5shop\0\0\0\1\2m\0\0"), kafka_code(0), kafka_code(15), kafka_code(25),
     (kafka(1, 12, b"\0\xff\xff\xff\xff\0\0\1\xf4" + bytes(20)), kafka_code(0)),
 )
 PROTOCOLS = [REDIS, POSTGRES, MYSQL, KAFKA]
@@ -102,7 +105,7 @@ def begin(talk: Talk, protocol: Protocol) -> None:
 def check(kernel, owners, protocol: str, counts: dict, latencies: int | None = None, ends=("client", "server")) -> None:
     """`counts` by the statuses that such a protocol knows; of both ends."""
     if latencies is None:
-        latencies = counts.get("ok", 0)
+        latencies = counts.get("ok", 0) + counts.get("client_error", 0)
     for end in ends:
         got = requests_of(kernel, owners.ids[end])
         ended = {rows.OK_OR_FAILED.get(status, status): n for status, n in got.ended.items()}
@@ -117,30 +120,30 @@ def test_good_and_bad(kernel, owners, protocol, begun):
     talk = Talk(owners).open()
     if begun:
         begin(talk, protocol)
-    for answer in (protocol.good, protocol.bad, protocol.good):
+    for answer in (protocol.good, protocol.bad, protocol.refused, protocol.good):
         talk.ask(protocol.ask)
         talk.answer(answer)
     talk.close()
-    check(kernel, owners, protocol.name, {"ok": 2, "failed": 1})
+    check(kernel, owners, protocol.name, {"ok": 2, "failed": 1, "client_error": 1})
 
 
 @each
 def test_byte_by_byte(kernel, owners, protocol):
     talk = Talk(owners).open()
-    for ask, answer in (*protocol.begin, (protocol.ask, protocol.good), (protocol.ask, protocol.bad)):
+    for ask, answer in (*protocol.begin, *((protocol.ask, answer) for answer in (protocol.good, protocol.bad, protocol.refused))):
         for at in range(len(ask)):
             talk.ask(ask[at : at + 1])
         for at in range(len(answer)):
             talk.answer(answer[at : at + 1])
     talk.close()
-    check(kernel, owners, protocol.name, {"ok": 1, "failed": 1})
+    check(kernel, owners, protocol.name, {"ok": 1, "failed": 1, "client_error": 1})
 
 
 @each
 def test_cut_anywhere(kernel, owners, protocol):
     talk = Talk(owners).open()
     begin(talk, protocol)
-    asks, answers = protocol.ask * 2, protocol.good + protocol.bad
+    asks, answers = protocol.ask * 3, protocol.good + protocol.bad + protocol.refused
     n = max(len(asks), len(answers))
     for at in range(1, n):
         for data, send in ((asks, talk.ask), (answers, talk.answer)):
@@ -148,7 +151,7 @@ def test_cut_anywhere(kernel, owners, protocol):
                 if part:
                     send(part)
     talk.close()
-    check(kernel, owners, protocol.name, {"ok": n - 1, "failed": n - 1})
+    check(kernel, owners, protocol.name, {"ok": n - 1, "failed": n - 1, "client_error": n - 1})
 
 
 @each
@@ -282,15 +285,16 @@ def test_redis_values(kernel, owners):
         b"=5\r\ntxt:a\r\n", b"*2\r\n*3\r\n:1\r\n$1\r\na\r\n*-1\r\n%1\r\n+a\r\n*1\r\n-ERR x\r\n", b"~2\r\n+a\r\n+b\r\n",
         b">2\r\n+message\r\n$3\r\nabc\r\n+OK\r\n", b"$70000\r\n" + b"-" * 70000 + b"\r\n",
     ]  # fmt: skip
-    bad = [b"-ERR\r\n", b"-" + b"x" * 3000 + b"\r\n", b"!5\r\nERR x\r\n"]
+    bad = [b"-E\r\n", b"-" + b"x" * 3000 + b"\r\n", b"!5\r\nERR x\r\n", b"-BUSY a script\r\n"]
+    refused = [b"-ERR x\r\n", b"-WRONGTYPE x\r\n", b"-MOVED 1 a:1\r\n", b"-BUSYKEY x\r\n"]
     talk = Talk(owners).open()
-    for answer in answers + bad:
+    for answer in answers + bad + refused:
         talk.ask(resp(b"CMD", b"x" * 10))
         talk.answer(answer)
     talk.ask(b"PING\r\n")
     talk.answer(b"+PONG\r\n")
     talk.close()
-    check(kernel, owners, "redis", {"ok": len(answers) + 1, "failed": len(bad)})
+    check(kernel, owners, "redis", {"ok": len(answers) + 1, "failed": len(bad), "client_error": len(refused)})
 
 
 def test_redis_subscriber(kernel, owners):
@@ -319,7 +323,24 @@ def test_postgres_extended(kernel, owners):
     talk.ask((begins + SYNC) * 2)
     talk.answer(frame(b"E", b"SERROR\0C22012\0\0") + READY + answers + READY)
     talk.close()
-    check(kernel, owners, "postgres", {"ok": 2, "failed": 2})
+    check(kernel, owners, "postgres", {"ok": 2, "client_error": 2})
+
+
+def test_postgres_errors_by_class(kernel, owners):
+    """Whoever's mistake the first two characters name; without a code, or with a field as long as a message, the server's."""
+    codes = {"22012": "client_error", "23505": "client_error", "0A000": "client_error", "P0001": "client_error", "40P01": "failed",
+             "08006": "failed", "53300": "failed", "55P03": "failed", "57014": "failed", "XX000": "failed", "72000": "failed"}
+    talk = Talk(owners).open()
+    begin(talk, POSTGRES)
+    for code in codes:
+        talk.ask(POSTGRES.ask)
+        talk.answer(frame(b"E", b"SERROR\0VERROR\0C" + code.encode() + b"\0Mx\0\0") + READY)
+    for fields in (b"SERROR\0Mx\0\0", b"\0", b"S" + b"C42" * 1000 + b"\0C57014\0\0"):
+        talk.ask(POSTGRES.ask)
+        talk.answer(frame(b"E", fields) + READY)
+    talk.close()
+    refused = list(codes.values()).count("client_error")
+    check(kernel, owners, "postgres", {"client_error": refused, "failed": len(codes) - refused + 3})
 
 
 @pytest.mark.parametrize("granted", [True, False])
@@ -370,11 +391,11 @@ def test_kafka_produce(kernel, owners, version, before_acks):
 def test_kafka_join(kernel, owners):
     """That a member needs an id is how each joins; an older version's answer is not read."""
     talk = Talk(owners).open()
-    for version, code in ((6, 79), (6, 25), (2, 25)):
+    for version, code in ((6, 79), (6, 25), (2, 25), (6, 15)):
         talk.ask(kafka(11, version, bytes(20)))
         talk.answer(kafka_code(code))
     talk.close()
-    check(kernel, owners, "kafka", {"ok": 2, "failed": 1}, latencies=0)
+    check(kernel, owners, "kafka", {"ok": 2, "client_error": 1, "failed": 1}, latencies=0)
 
 
 def test_kafka_raw_tokens(kernel, owners):
