@@ -156,7 +156,7 @@ class _System:
                 if caller != USERS
             ]
         seen = world(times, STEP, made, edges)
-        seen.missing = {"http_out": "only alerts are known"}  # what a call did that raised no alert nobody knows
+        seen.missing = {"requests_out": "only alerts are known"}  # what a call did that raised no alert nobody knows
         return seen
 
     def _application(self, seen: _Seen, service: str, answers: Mapping[str, Mapping[str, Traffic]]) -> Application:

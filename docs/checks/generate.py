@@ -51,9 +51,11 @@ def page(check: Check) -> str:
     lines += ["\n## What to do\n", check.todo + "\n"]
     if check.needs:
         lines += ["## Where the value comes from\n", "```promql"]
-        lines += [QUERIES[query].expr for query in check.needs]
+        lines += [QUERIES[query].short or QUERIES[query].expr for query in check.needs]
         lines += [
             "```\n",
+            *(["`<protocol>`: the union over all whose requests have answers "
+               "(`PROTOCOLS` in `operator/appstatus/model/queries.py`).\n"] if any(QUERIES[query].short for query in check.needs) else []),
             "`$RANGE` is two steps. Without an answer to these queries, or without a fresh sample of any agent, the check is "
             "`unknown`; where there is nothing to judge it is skipped.\n",
         ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from appstatus.api.slo import BAD_STATUSES
 from appstatus.diagnosis.onset import Windows
 from appstatus.diagnosis.shift import LEAST_INCIDENT, LEAST_REFERENCE, THRESHOLD, shift
 from appstatus.model.facts import Change
@@ -155,6 +156,6 @@ def signs(app: Application, times: int) -> Iterator[tuple[str, F64, float]]:
 
 def _failing(served: Traffic, times: int) -> F64:
     """(T,) share of bad answers."""
-    bad = add([v for status, v in served.requests.items() if status in ("5xx", "failed")], times)
+    bad = add([v for status, v in served.requests.items() if status in BAD_STATUSES], times)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.nan_to_num(bad) / served.total(times)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from appstatus.api.names import AppKey
+from appstatus.api.slo import BAD_STATUSES
 from appstatus.diagnosis.changes import change_before
 from appstatus.diagnosis.classes import UNEXPLAINED, classify
 from appstatus.diagnosis.excess import Accounts
@@ -29,9 +30,8 @@ MOST_EVIDENCE = 6
 LEAST_NAMED = 0.05
 LEAST_BAD = 3.0  # bad events
 MOST_OF = 0.9
-BAD = frozenset({"5xx", "failed"})
 # Without the answer to one of these queries every edge, or every server, looks as if it had no share.
-NEEDED = ("http_in", "http_in_seconds", "http_out", "http_out_timed", "http_out_seconds", "tcp_failed_connects")
+NEEDED = ("requests_in", "requests_in_seconds", "requests_out", "requests_out_timed", "requests_out_seconds", "tcp_failed_connects")
 
 
 class Examined(NamedTuple):
@@ -79,7 +79,7 @@ def examine(world: World, app: Application, statuses: Sequence[SLOStatus], since
     """Where the excess of a violator is. ``statuses`` and ``since`` as in ``diagnose``."""
     violated = [s for s in statuses if s.violated] or list(statuses)
     indicators = {s.objective.indicator for s in violated} or {"availability", "latency"}
-    statuses_bad = frozenset().union(*(s.objective.bad_statuses for s in violated)) or BAD
+    statuses_bad = frozenset().union(*(s.objective.bad_statuses for s in violated)) or BAD_STATUSES
     failing = failed(app, statuses_bad, len(world.times))
     slow = slower(app, [t for s in violated if (t := s.threshold or s.objective.threshold) is not None], len(world.times))
     parts: dict[Mode, F64] = {}

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from appstatus.api.names import AppKey
+from appstatus.api.slo import BAD_STATUSES
 from appstatus.diagnosis.classes import classify
 from appstatus.diagnosis.excess import Accounts
 from appstatus.diagnosis.flow import Mode, Source
@@ -66,10 +67,11 @@ def _mean(side: str) -> Callable[[Instance, int], F64 | None]:
 
 def _failing(instance: Instance, times: int) -> F64 | None:
     """Share of its answers that are errors."""
-    if instance.served is None or "5xx" not in instance.served.requests:
+    bad = [row for status, row in instance.served.requests.items() if status in BAD_STATUSES] if instance.served else []
+    if not instance.served or not bad:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
-        return instance.served.requests["5xx"] / instance.served.total(times)
+        return add(bad, times) / instance.served.total(times)
 
 
 METRICS: dict[str, Metric] = {

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from appstatus.api.names import AppKey
-from appstatus.diagnosis.diagnose import BAD, failed
+from appstatus.api.slo import BAD_STATUSES
+from appstatus.diagnosis.diagnose import failed
 from appstatus.diagnosis.result import Cause, Evidence
 from appstatus.diagnosis.signals import latency, requests
 from appstatus.model.series import F64
@@ -27,7 +28,7 @@ def symptom(world: World, status: SLOStatus) -> F64 | None:
     return 100 * _ratio(total - good, total)
 
 
-def track(world: World, cause: Cause, fact: Evidence, bad: frozenset[str] = BAD) -> F64 | None:
+def track(world: World, cause: Cause, fact: Evidence, bad: frozenset[str] = BAD_STATUSES) -> F64 | None:
     """(T,) of one fact; None where it is no series (a rollout), or not in the world. ``bad``: statuses of the objectives."""
     place = _Place(world, [*reversed(cause.path), cause.app], fact.subject, cause.node, bad)
     connection = _connection(place)

@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from appstatus.api.slo import BAD_STATUSES
 from appstatus.inspections.judge import Finding, Item, Judge, ratio
 from appstatus.inspections.result import CheckResult
 from appstatus.inspections.table import BY_ID
 from appstatus.model.series import F64
 from appstatus.model.world import UNANSWERED, Connection
 
-FAILED = frozenset({"5xx", "failed"}) | UNANSWERED
+FAILED = UNANSWERED | BAD_STATUSES
 LEAST_FAILURES = 5
 LEAST_ADDED = 0.010  # seconds
 REFERENCE = 3600.0

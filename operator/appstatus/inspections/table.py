@@ -262,7 +262,7 @@ CHECKS: tuple[Check, ...] = (
         "Share of the requests to an upstream that failed within the last minute, if at least five did: 5xx, failed, or never "
         "answered.",
         "Look at the upstream named here first (`kubectl get appstatus`).",
-        ("http_out",),
+        ("requests_out",),
     ),
     Check(
         "DependencyLatency",
@@ -275,7 +275,7 @@ CHECKS: tuple[Check, ...] = (
         "gauge",
         "Mean latency of the requests to an upstream as a multiple of its own median before, if at least 10 ms were added.",
         "Look at the upstream named here first (`kubectl get appstatus`).",
-        ("http_out_seconds", "http_out_timed"),
+        ("requests_out_seconds", "requests_out_timed"),
     ),
     Check(
         "DeploymentStatus",

@@ -10,6 +10,7 @@ The names are those of coroot-node-agent where it has the metric, so its data ca
 then counted as requests), and its statuses can be codes (``model.http.status_class`` folds them).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -22,6 +23,7 @@ class Query:
     """``by``: the labels each series of the answer has; ``fills``: where in the world it ends up.
 
     backfill  also needed to rebuild the SLIs' long windows from raw data, at a coarser step
+    short     the expression for readers, with <protocol> for what is the union over all; "": it is expr
     rows      what is kept of the answer: its series as they are; or their sum (or mean) over all of them that are
               one connection's (client, upstream, further labels), one application's (application, peer, further labels), or one
               instance's (application, instance, peer, further labels). Pods times destinations times pods behind them are too many
@@ -33,6 +35,7 @@ class Query:
     by: tuple[str, ...]
     fills: str
     backfill: bool = False
+    short: str = ""
     rows: Literal["series", "connections", "applications", "instances"] = "series"
     how: Literal["sum", "mean"] = "sum"
 
@@ -54,6 +57,12 @@ CONTAINER = ("machine_id", "container_id")
 DIALLED = (*CONTAINER, "destination")
 EDGE = (*DIALLED, "actual_destination")
 PEER = (*CONTAINER, "peer")
+# Whose requests have answers: protocol -> what its metrics' names call them. Series of one container may differ by nothing else.
+PROTOCOLS = {
+    "http": "requests", "grpc": "requests", "dubbo": "requests", "kafka": "requests", "zookeeper": "requests",
+    "postgres": "queries", "mysql": "queries", "redis": "queries", "memcached": "queries", "mongo": "queries",
+    "cassandra": "queries", "clickhouse": "queries",
+}  # fmt: skip
 _RETRANSMITS, _SPURIOUS = "container_net_tcp_retransmits_total", "container_net_tcp_spurious_retransmits_total"
 
 
@@ -65,28 +74,48 @@ def _rate(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query:
     return Query(qid, f"max by ({', '.join(by)}) (rate({metric}[$RANGE]))", by, fills)
 
 
-def _event_rate(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query:
+def _events(metric: str) -> str:
     """For what is counted event by event: exact from the first event on.
 
     ``delta()`` extrapolates like ``rate()`` but not only down to zero: with two samples in the window it is exactly their
     difference. It knows no resets; after one it is the smaller of the two, and ``rate()`` counts.
     """
     rate, delta = f"rate({metric}[$RANGE])", f"delta({metric}[$RANGE]) / $SECONDS"
-    return Query(qid, f"max by ({', '.join(by)}) (({delta} > {rate}) or {rate})", by, fills, backfill=True)
+    return f"({delta} > {rate}) or {rate}"
+
+
+def _event_rate(qid: str, metric: str, by: tuple[str, ...], fills: str) -> Query:
+    return Query(qid, f"max by ({', '.join(by)}) ({_events(metric)})", by, fills, backfill=True)
+
+
+def _each_protocol(qid: str, expr: Callable[[str], str], direction: str, by: tuple[str, ...], fills: str) -> Query:
+    """The sum of an expression over all protocols; ``expr`` of the begin of a metric's name.
+
+    The label keeps apart what one container says in two protocols to the same peer: ``or`` takes the first of equals.
+    """
+    union = " or ".join(
+        f'label_replace({expr(f"container_{protocol}_{direction}{noun}")}, "protocol", "{protocol}", "", "")'
+        for protocol, noun in PROTOCOLS.items()
+    )
+    names = ", ".join(by)
+    short = f"sum by ({names}) (max by ({names}, protocol) ({expr(f'container_<protocol>_{direction}requests')}))"
+    return Query(qid, f"sum by ({names}) (max by ({names}, protocol) ({union}))", by, fills, short=short)
+
+
+def _for_backfill(query: Query) -> Query:
+    return replace(query, backfill=True)
 
 
 def _sparse(query: Query) -> Query:
     """Without zeros. Of nine statuses of an edge one or two ever occur, and most connections are made once: what is not there is 0
     where another series of the same connection or application is there (``model.traffic``), and unknown where nothing is."""
-    return replace(query, expr=f"({query.expr}) > 0")
+    return replace(query, expr=f"({query.expr}) > 0", short=query.short and f"({query.short}) > 0")
 
 
-def _buckets(qid: str, metric: str) -> Query:
+def _buckets(metric: str) -> str:
     """Histograms. +Inf, all timed requests, also while it is zero; what is absent below it is as high as the next lower bound."""
-    by = (*PEER, "le")
     some, every = (f"rate({metric}{{{NOT_USERS}{more}}}[$RANGE])" for more in (',le!="+Inf"', ',le="+Inf"'))
-    expr = f"max by ({', '.join(by)}) (({some} > 0) or {every})"
-    return Query(qid, expr, by, "Application.served, .outside: buckets", backfill=True)
+    return f"({some} > 0) or {every}"
 
 
 def _of_connections(query: Query, how: Literal["sum", "mean"] = "sum") -> Query:
@@ -154,39 +183,74 @@ QUERIES: tuple[Query, ...] = (
     _of_connections(_rate("tcp_segments_sent", "container_net_tcp_segments_sent_total", EDGE, "Connection.segments_sent")),
     _of_connections(_rate("tcp_bytes_sent", "container_net_tcp_bytes_sent_total", EDGE, "Connection.bytes_sent")),
     _of_connections(_gauge("tcp_rtt", "container_net_tcp_rtt_seconds", EDGE, "Connection.rtt"), "mean"),
-    # HTTP, from the client's side.
+    # Requests, from the client's side.
     _of_connections(
-        _sparse(_event_rate("http_out", "container_http_requests_total", (*EDGE, "status"), "Connection.traffic.requests"))
-    ),
-    replace(
-        _of_connections(
-            _rate("http_out_timed", "container_http_requests_duration_seconds_total_count", EDGE, "Connection.traffic.timed")
-        ),
-        backfill=True,
+        _sparse(
+            _for_backfill(
+                _each_protocol(
+                    "requests_out",
+                    lambda name: _events(f"{name}_total"),
+                    "",
+                    (*EDGE, "status"),
+                    "Connection.traffic.requests",
+                )
+            )
+        )
     ),
     _of_connections(
-        _rate("http_out_seconds", "container_http_requests_duration_seconds_total_sum", EDGE, "Connection.traffic.seconds")
+        _for_backfill(
+            _each_protocol(
+                "requests_out_timed",
+                lambda name: f"rate({name}_duration_seconds_total_count[$RANGE])",
+                "",
+                EDGE,
+                "Connection.traffic.timed",
+            )
+        )
     ),
-    # HTTP, from the server's side.
+    _of_connections(
+        _each_protocol(
+            "requests_out_seconds",
+            lambda name: f"rate({name}_duration_seconds_total_sum[$RANGE])",
+            "",
+            EDGE,
+            "Connection.traffic.seconds",
+        )
+    ),
+    # Requests, from the server's side.
     _of_instances(
         _sparse(
-            _event_rate(
-                "http_in",
-                f"container_http_inbound_requests_total{{{NOT_USERS}}}",
-                (*PEER, "status"),
-                "Application.served, .outside: requests; Instance.served",
+            _for_backfill(
+                _each_protocol(
+                    "requests_in",
+                    lambda name: _events(f"{name}_total{{{NOT_USERS}}}"),
+                    "inbound_",
+                    (*PEER, "status"),
+                    "Application.served, .outside: requests; Instance.served",
+                )
             )
         )
     ),
     _of_applications(
-        _rate(
-            "http_in_seconds",
-            f"container_http_inbound_requests_duration_seconds_total_sum{{{NOT_USERS}}}",
+        _each_protocol(
+            "requests_in_seconds",
+            lambda name: f"rate({name}_duration_seconds_total_sum{{{NOT_USERS}}}[$RANGE])",
+            "inbound_",
             PEER,
             "Application.served, .outside: seconds",
         )
     ),
-    _of_applications(_buckets("http_in_buckets", "container_http_inbound_requests_duration_seconds_total_bucket")),
+    _of_applications(
+        _for_backfill(
+            _each_protocol(
+                "requests_in_buckets",
+                lambda name: _buckets(f"{name}_duration_seconds_total_bucket"),
+                "inbound_",
+                (*PEER, "le"),
+                "Application.served, .outside: buckets",
+            )
+        )
+    ),
 )
 
 BY_ID: dict[str, Query] = {query.id: query for query in QUERIES}

@@ -22,7 +22,7 @@ _TCP: tuple[tuple[str, str], ...] = (
 )
 # Answered without zeros (``queries._sparse``): where tcp_bytes_sent is known, a rate like these, nothing is 0.
 _TCP_SPARSE = ("tcp_connects", "tcp_connect_time", "tcp_retransmits")
-_HTTP = ("http_out", "http_out_timed", "http_out_seconds")
+_HTTP = ("requests_out", "requests_out_timed", "requests_out_seconds")
 _LE = {bound: i for i, bound in enumerate((*BUCKETS, np.inf))}
 # Whose requests could be read but who was not asked for as long as the window reaches, has answered 0 of them well.
 _IDLE = "2xx"
@@ -44,14 +44,14 @@ def connections(metrics: Metrics) -> list[Connection]:
         for (client, upstream), i in made.items()
     ]
     traffics = {key: result[i].traffic for key, i in made.items()}
-    for name, query in (("timed", "http_out_timed"), ("seconds", "http_out_seconds")):
+    for name, query in (("timed", "requests_out_timed"), ("seconds", "requests_out_seconds")):
         series = metrics.get(query)
         for key, row in zip(series.keys, series.values.copy(), strict=True):
             setattr(traffics[key], name, row)
-    series = metrics.get("http_out")
+    series = metrics.get("requests_out")
     for key, row in zip(series.keys, series.values.copy(), strict=True):
         traffics[key[:2]].requests[str(key[2])] = row
-    if "http_out" in metrics.series:
+    if "requests_out" in metrics.series:
         for traffic in traffics.values():
             _no_others(traffic, series.since)
     return result
@@ -86,8 +86,8 @@ def served(metrics: Metrics) -> dict[AppKey, tuple[Traffic, Traffic]]:
     """
     times = len(metrics.times)
     apps: dict[AppKey, int] = {}
-    requests, seconds, buckets = (metrics.get(query) for query in ("http_in", "http_in_seconds", "http_in_buckets"))
-    if "http_in" in metrics.series:
+    requests, seconds, buckets = (metrics.get(query) for query in ("requests_in", "requests_in_seconds", "requests_in_buckets"))
+    if "requests_in" in metrics.series:
         for key in (*requests.keys, *buckets.keys):
             apps.setdefault(key[0], len(apps))
     called = _called(requests)
@@ -113,7 +113,7 @@ def served(metrics: Metrics) -> dict[AppKey, tuple[Traffic, Traffic]]:
 
 def served_by_instance(metrics: Metrics) -> dict[tuple[AppKey, str], Traffic]:
     """Requests that each instance answered, by status, as far as it did; their latency is not kept apart."""
-    requests = metrics.get("http_in")
+    requests = metrics.get("requests_in")
     called = _called(requests)
     numbers: dict[tuple[AppKey, str], int] = {}
     groups = [

@@ -81,7 +81,7 @@ class Instance:
     """A pod (or, without cluster rights, what the metrics' labels tell of one).
 
     served         the requests that it answered (without their latency as yet); None where nothing is known of them
-    calls          what it asks of all others; no query fills it yet: it is ``http_out`` by container
+    calls          what it asks of all others; no query fills it yet: it is ``requests_out`` by container
     unready_since  unix seconds, None while it is ready or where the API server cannot be asked
     trouble        why it is not ready, as the API server says it (``CrashLoopBackOff``, ``Unschedulable: ...``), else empty
     """

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from appstatus.api.names import AppKey
+from appstatus.api.slo import BAD_STATUSES
 from appstatus.model.series import F64
 from appstatus.model.world import UNANSWERED, Application, Connection, add
 from appstatus.report import text
@@ -15,7 +16,7 @@ Document = dict[str, Any]
 SPAN = 300.0
 MAX_DEPENDENCIES = 50
 _RANK = {"Violated": 0, "Warning": 1, "Unknown": 2, "Healthy": 3, "": 4}
-_BAD = {*UNANSWERED, "5xx", "failed"}
+_BAD = UNANSWERED | BAD_STATUSES
 
 
 def dependencies(app: Application, health: Mapping[AppKey, str], step: float, previous: Mapping[str, Any]) -> list[Document]:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from appstatus.api.names import AppKey
+from appstatus.api.slo import BAD_STATUSES
 from appstatus.api.values import format_duration, format_objective
 from appstatus.diagnosis import wording
-from appstatus.diagnosis.diagnose import BAD
 from appstatus.diagnosis.propagation import Link, propagation
 from appstatus.diagnosis.result import Cause, Diagnosis, Evidence
 from appstatus.diagnosis.signals import SIGNALS
@@ -110,7 +110,7 @@ def explain(found: Findings) -> Explanation:
     on_the_way = [key for link in links for key in (link.start, link.end)]
     involved = dict.fromkeys([found.app, *(key for cause in causes for key in cause.path), *on_the_way])
     onset = known.onset if known is not None else None
-    bad = frozenset().union(*(s.objective.bad_statuses for s in statuses if s.violated)) or BAD
+    bad = frozenset().union(*(s.objective.bad_statuses for s in statuses if s.violated)) or BAD_STATUSES
     telling = [s for s in statuses if s.violated] or statuses
     happenings = timeline(world, involved, onset if onset is not None else world.now)
     return Explanation(

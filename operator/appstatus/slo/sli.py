@@ -19,8 +19,8 @@ from appstatus.model.world import BUCKETS, UNANSWERED, Application, Traffic, Wor
 # Queries without which an SLI would be wrong rather than incomplete: without the answers only failures would be left, without the
 # clients' side only answers. The last three of availability's tell whom the clients asked.
 NEEDED: dict[str, tuple[str, ...]] = {
-    "availability": ("http_in", "http_out", "tcp_failed_connects", "listen", "ip_to_fqdn", "node_info"),
-    "latency": ("http_in", "http_in_buckets"),
+    "availability": ("requests_in", "requests_out", "tcp_failed_connects", "listen", "ip_to_fqdn", "node_info"),
+    "latency": ("requests_in", "requests_in_buckets"),
     "promql": (),
 }
 

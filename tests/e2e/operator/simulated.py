@@ -70,11 +70,11 @@ class Script:
             good = edge.rate - bad
             server = {"machine_id": MACHINE, "container_id": self._id(edge.server)}
             peer = "outside" if edge.client is None else "cluster"
-            add("http_in", good, **server, peer=peer, status="2xx")
-            add("http_in", bad, **server, peer=peer, status="5xx")
+            add("requests_in", good, **server, peer=peer, status="2xx")
+            add("requests_in", bad, **server, peer=peer, status="5xx")
             for bound in (*BUCKETS, float("inf")):
                 add(
-                    "http_in_buckets",
+                    "requests_in_buckets",
                     good if bound >= 0.01 else 0.0,
                     **server,
                     peer=peer,
@@ -88,9 +88,9 @@ class Script:
                     "destination": there,
                     "actual_destination": there,
                 }
-                add("http_out", good, **client, status="2xx")
-                add("http_out", bad, **client, status="5xx")
-                add("http_out_timed", good + bad, **client)
+                add("requests_out", good, **client, status="2xx")
+                add("requests_out", bad, **client, status="5xx")
+                add("requests_out_timed", good + bad, **client)
                 add("tcp_connects", edge.rate, **client)
         return rows
 

@@ -145,12 +145,12 @@ def test_agents_that_are_heard_are_not_enough_when_no_slo_can_be_judged(kube, ow
 
     assert judged() == life.simulation.now
     before = life.simulation.now
-    life.script.failing = {"http_in": "HTTP 503: query timed out"}
+    life.script.failing = {"requests_in": "HTTP 503: query timed out"}
     life.simulation.run(7 * MINUTE)
     assert judged() == before, "nobody is judged"
     assert life.told() == {("Project", "Warning", "DataLost"): 1}
     described = own_api.kubectl("describe", "projects.appstatus.dev", life.name).stdout
-    assert described.count("query http_in failed: HTTP 503: query timed out") == 2, "in the Event and in the condition"
+    assert described.count("query requests_in failed: HTTP 503: query timed out") == 2, "in the Event and in the condition"
     life.script.failing = {}
     life.simulation.run(4 * MINUTE)
     assert life.told() == {("Project", "Warning", "DataLost"): 1, ("Project", "Normal", "DataRestored"): 1}

@@ -11,8 +11,8 @@ from appstatus.sources.prometheus import _expr
 
 STEP = 15
 SERIES = {
-    "http_in": 'container_http_inbound_requests_total{machine_id="m",container_id="c",peer="cluster",status="5xx"}',
-    "http_out": (
+    "requests_in": 'container_http_inbound_requests_total{machine_id="m",container_id="c",peer="cluster",status="5xx"}',
+    "requests_out": (
         'container_http_requests_total{machine_id="m",container_id="c",destination="d",actual_destination="a",status="5xx"}'
     ),
     "tcp_failed_connects": 'container_net_tcp_failed_connects_total{machine_id="m",container_id="c",destination="d"}',

@@ -15,7 +15,7 @@ CPU, RSS, BYTES, RATE = 0.2, 2e8, 1e5, 5.0
 def shop() -> World:
     """front -> (cart, payment); front is slow by itself, for no reason that is seen. Not all of the calls are known."""
     made = simulate({"front": S(own=0.01, slow=0.2, calls={"cart": 1, "payment": 1}), "cart": S(), "payment": S()}, "front")
-    made.missing = {"http_out": "timed out"}
+    made.missing = {"requests_out": "timed out"}
     return made
 
 

@@ -79,10 +79,10 @@ def test_a_query_without_an_answer_accuses_nobody() -> None:
     made = chain(None, 0.5)
     for edge in made.connections:
         edge.traffic = Traffic()
-    made.missing = {"http_out": "no answer within 12 s"}
+    made.missing = {"requests_out": "no answer within 12 s"}
     diagnosis = diagnose(made, {}, app_key("front"), [], NOW)
     assert not diagnosis.dominant
-    assert "http_out" in line(diagnosis)
+    assert "requests_out" in line(diagnosis)
     whole = chain(None, 0.5)
     whole.missing = {"node_memory_total": "no answer within 12 s"}
     found = diagnose(whole, {}, app_key("front"), [], NOW)

@@ -33,11 +33,11 @@ def _rows() -> tuple[list[Row], list[Row], list[Row]]:
         dialled = k8s(CLIENT.name) | {"destination": there}
         edge = dialled | {"actual_destination": there}
         for peer in ("outside", "cluster"):
-            requests += [("http_in", k8s(each.name) | {"peer": peer, "status": s}, r) for s, r in (("2xx", 10.8), ("5xx", 0.2))]
-            histograms += [("http_in_buckets", k8s(each.name) | {"peer": peer, "le": le}, 10.8) for le in BOUNDS]
-        requests += [("http_in", k8s(each.name) | {"peer": "outside", "status": "closed"}, 0.05)]
-        requests += [("http_out", edge | {"status": s}, r) for s, r in (("2xx", 10.8), ("5xx", 0.2), ("closed", 0.05))]
-        histograms += [("http_out_timed", edge, 10.8)]
+            requests += [("requests_in", k8s(each.name) | {"peer": peer, "status": s}, r) for s, r in (("2xx", 10.8), ("5xx", 0.2))]
+            histograms += [("requests_in_buckets", k8s(each.name) | {"peer": peer, "le": le}, 10.8) for le in BOUNDS]
+        requests += [("requests_in", k8s(each.name) | {"peer": "outside", "status": "closed"}, 0.05)]
+        requests += [("requests_out", edge | {"status": s}, r) for s, r in (("2xx", 10.8), ("5xx", 0.2), ("closed", 0.05))]
+        histograms += [("requests_out_timed", edge, 10.8)]
         always += [("listen", k8s(each.name) | {"listen_addr": there}, 1.0), ("container_cpu_usage", k8s(each.name), 0.1)]
         always += [("tcp_failed_connects", dialled, 0.01)]
     return requests, histograms, always
@@ -49,9 +49,9 @@ REQUESTS, HISTOGRAMS, ALWAYS = _rows()
 def state(rows: list[Row]) -> SLOStatus:
     answers: dict[str, list[tuple[dict[str, str], float]]] = {
         "ip_to_fqdn": [],
-        "http_in": [],
-        "http_out": [],
-        "http_in_buckets": [],
+        "requests_in": [],
+        "requests_out": [],
+        "requests_in_buckets": [],
     }
     for query, labels, rate in [*rows, *ALWAYS]:
         answers.setdefault(query, []).append((labels, rate))

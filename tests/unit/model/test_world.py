@@ -41,7 +41,7 @@ def test_an_empty_cluster_without_metrics_is_an_empty_world() -> None:
 
 
 def test_failed_queries_are_named() -> None:
-    assert made(failed={"http_in": "timeout"}).missing == {"http_in": "timeout"}
+    assert made(failed={"requests_in": "timeout"}).missing == {"requests_in": "timeout"}
 
 
 def test_container_arrays_are_those_of_the_container_and_none_where_the_metric_does_not_exist() -> None:
@@ -122,7 +122,7 @@ GONE, HERE = [1.0, 1, 1, N, N, N, N, N], [N, N, N, 1.0, 1, 1, 1, 1]
 def test_who_listened_at_an_address_last_is_asked_there(gone: list[float]) -> None:
     old, new, client = k8s("cart-6c8d9f7b5-bcdfg"), k8s("billing-6c8d9f7b5-xxxxx"), k8s("frontend-6c8d9f7b5-bbbbb")
     there = {"listen_addr": "10.1.0.5:8080"}
-    called = {"http_out": [(client | {"destination": "10.1.0.5:8080", "status": "5xx"}, 3.0)]}
+    called = {"requests_out": [(client | {"destination": "10.1.0.5:8080", "status": "5xx"}, 3.0)]}
     listens = [(old | there, gone), (new | there, HERE)]
     [connection] = built(Facts(), metrics(called | {"listen": listens})).connections
     assert connection.upstream == AppKey("shop", "Deployment", "billing")
@@ -132,7 +132,7 @@ def test_who_listened_at_an_address_last_is_asked_there(gone: list[float]) -> No
 
 def test_a_name_that_is_still_seen_counts_more_than_one_that_is_not() -> None:
     names = [({"ip": "3.3.3.3", "fqdn": "old.io"}, GONE), ({"ip": "3.3.3.3", "fqdn": "much.newer.io"}, HERE)]
-    called = {"http_out": [(k8s(CART_A.name) | {"destination": "3.3.3.3:443", "status": "2xx"}, 3.0)]}
+    called = {"requests_out": [(k8s(CART_A.name) | {"destination": "3.3.3.3:443", "status": "2xx"}, 3.0)]}
     [connection] = built(ALL, metrics(called | {"ip_to_fqdn": names})).connections
     assert connection.upstream.name == "much.newer.io:443"
     [connection] = built(ALL, metrics(called | {"ip_to_fqdn": names[:1]})).connections
@@ -152,8 +152,8 @@ def test_a_custom_application_is_gone_with_its_name_in_the_project() -> None:
     to_cart = {"destination": "10.1.0.1:80", "actual_destination": "10.1.0.1:80", "status": "5xx"}
     answers = metrics(
         {
-            "http_in": [(k8s(CART_A.name) | {"peer": "outside", "status": "2xx"}, 5.0)],
-            "http_out": [(k8s(REDIS_POD.name) | to_cart, 3.0), (k8s(CART_A.name) | TO_REDIS | {"status": "overdue"}, 2.0)],
+            "requests_in": [(k8s(CART_A.name) | {"peer": "outside", "status": "2xx"}, 5.0)],
+            "requests_out": [(k8s(REDIS_POD.name) | to_cart, 3.0), (k8s(CART_A.name) | TO_REDIS | {"status": "overdue"}, 2.0)],
         }
     )
     before = Who(ALL, answers, grouping("basket"))
@@ -189,9 +189,12 @@ def test_a_connection_adds_up_all_instances_of_both_sides() -> None:
         tcp_connects=[(k8s(CART_A.name) | TO_REDIS, 1.0), (k8s(CART_B.name) | TO_REDIS, 2.0)],
         tcp_failed_connects=[(k8s(CART_B.name) | {"destination": "10.96.0.2:6379"}, 0.5)],
         tcp_rtt=[(k8s(CART_A.name) | TO_REDIS, 0.001), (k8s(CART_B.name) | TO_REDIS, 0.003)],
-        http_out=[(k8s(CART_A.name) | TO_REDIS | {"status": "2xx"}, 5.0), (k8s(CART_B.name) | TO_REDIS | {"status": "200"}, 7.0)],
-        http_out_seconds=[(k8s(CART_A.name) | TO_REDIS, 0.5)],
-        http_out_timed=[(k8s(CART_A.name) | TO_REDIS, 5.0)],
+        requests_out=[
+            (k8s(CART_A.name) | TO_REDIS | {"status": "2xx"}, 5.0),
+            (k8s(CART_B.name) | TO_REDIS | {"status": "200"}, 7.0),
+        ],
+        requests_out_seconds=[(k8s(CART_A.name) | TO_REDIS, 0.5)],
+        requests_out_timed=[(k8s(CART_A.name) | TO_REDIS, 5.0)],
     )
     [connection] = world.connections
     assert (connection.client, connection.upstream) == (CART.key, REDIS.key)
@@ -263,7 +266,8 @@ def answers(*rows: tuple[str, str, float]) -> Rows:
 
 
 def test_answers_add_up_over_peers_and_codes_become_classes() -> None:
-    cart = made(http_in=answers(("cluster", "2xx", 5.0), ("outside", "200", 2.0), ("outside", "503", 1.0))).applications[CART.key]
+    given = answers(("cluster", "2xx", 5.0), ("outside", "200", 2.0), ("outside", "503", 1.0))
+    cart = made(requests_in=given).applications[CART.key]
     assert {s: float(v[0]) for s, v in cart.served.requests.items()} == {"2xx": 7.0, "5xx": 1.0}
     assert {s: float(v[0]) for s, v in cart.outside.requests.items()} == {"2xx": 2.0, "5xx": 1.0}
 
@@ -271,7 +275,7 @@ def test_answers_add_up_over_peers_and_codes_become_classes() -> None:
 def test_of_each_instance_it_is_known_what_it_answered() -> None:
     other = [(k8s(CART_B.name) | {"peer": "cluster", "status": "503"}, 3.0)]
     answered = [*answers(("cluster", "2xx", 5.0), ("outside", "200", 2.0), ("local", "2xx", 9.0)), *other]
-    cart = made(http_in=answered).applications[CART.key]
+    cart = made(requests_in=answered).applications[CART.key]
     known = {i.name: i.served for i in cart.instances.values() if i.served is not None}
     found = {name: {status: float(v[0]) for status, v in served.requests.items()} for name, served in known.items()}
     assert found == {CART_A.name: {"2xx": 7.0}, CART_B.name: {"5xx": 3.0}}
@@ -279,14 +283,14 @@ def test_of_each_instance_it_is_known_what_it_answered() -> None:
 
 
 def test_calls_within_the_pod_count_only_where_nobody_else_calls() -> None:
-    behind_proxy = made(http_in=answers(("cluster", "2xx", 5.0), ("local", "2xx", 5.0))).applications[CART.key]
+    behind_proxy = made(requests_in=answers(("cluster", "2xx", 5.0), ("local", "2xx", 5.0))).applications[CART.key]
     assert behind_proxy.served.total(T) == pytest.approx(5.0)
-    only_local = made(http_in=answers(("cluster", "2xx", 0.0), ("local", "2xx", 5.0))).applications[CART.key]
+    only_local = made(requests_in=answers(("cluster", "2xx", 0.0), ("local", "2xx", 5.0))).applications[CART.key]
     assert only_local.served.total(T) == pytest.approx(5.0)
 
 
 def test_an_agent_without_peer_classes_is_counted_too() -> None:
-    assert made(http_in=answers(("", "200", 3.0))).applications[CART.key].served.total(T) == pytest.approx(3.0)
+    assert made(requests_in=answers(("", "200", 3.0))).applications[CART.key].served.total(T) == pytest.approx(3.0)
 
 
 def histogram(bounds: dict[str, float], name: str = CART_A.name) -> Rows:
@@ -296,9 +300,9 @@ def histogram(bounds: dict[str, float], name: str = CART_A.name) -> Rows:
 def test_histograms_add_up_over_instances() -> None:
     mine = {f"{b:g}": float(i) for i, b in enumerate(BUCKETS)} | {"+Inf": 24.0}
     world = made(
-        http_in=answers(("cluster", "2xx", 24.0)),
-        http_in_buckets=[*histogram(mine), *histogram(mine, CART_B.name)],
-        http_in_seconds=[(k8s(CART_A.name) | {"peer": "cluster"}, 3.0)],
+        requests_in=answers(("cluster", "2xx", 24.0)),
+        requests_in_buckets=[*histogram(mine), *histogram(mine, CART_B.name)],
+        requests_in_seconds=[(k8s(CART_A.name) | {"peer": "cluster"}, 3.0)],
     )
     served = world.applications[CART.key].served
     assert served.buckets is not None and served.timed is not None
@@ -309,7 +313,8 @@ def test_histograms_add_up_over_instances() -> None:
 
 def test_a_bound_that_the_agent_does_not_have_takes_the_next_lower_one() -> None:
     world = made(
-        http_in=answers(("cluster", "2xx", 9.0)), http_in_buckets=histogram({"0.005": 2.0, "0.1": 6.0, "+Inf": 9.0, "bad": 1.0})
+        requests_in=answers(("cluster", "2xx", 9.0)),
+        requests_in_buckets=histogram({"0.005": 2.0, "0.1": 6.0, "+Inf": 9.0, "bad": 1.0}),
     )
     buckets = world.applications[CART.key].served.buckets
     assert buckets is not None
@@ -320,10 +325,10 @@ def test_a_bound_that_the_agent_does_not_have_takes_the_next_lower_one() -> None
 def test_zeros_that_are_not_answered_are_zero_where_the_histogram_is_known() -> None:
     known = [N, 5.0, 5.0, 0.0, N, N, 0.0, 0.0]
     world = made(
-        http_in=answers(("cluster", "2xx", [N, 5.0, 5.0, N, N, N, N, N]), ("cluster", "5xx", [N, 1.0, N, N, N, N, N, N])),  # type: ignore[arg-type]
-        http_in_buckets=histogram({"+Inf": known}),  # type: ignore[dict-item]
-        http_out=[(k8s(CART_A.name) | TO_REDIS | {"status": "overdue"}, [N, N, 3.0, N, N, N, N, N])],
-        http_out_timed=[(k8s(CART_A.name) | TO_REDIS, known)],
+        requests_in=answers(("cluster", "2xx", [N, 5.0, 5.0, N, N, N, N, N]), ("cluster", "5xx", [N, 1.0, N, N, N, N, N, N])),  # type: ignore[arg-type]
+        requests_in_buckets=histogram({"+Inf": known}),  # type: ignore[dict-item]
+        requests_out=[(k8s(CART_A.name) | TO_REDIS | {"status": "overdue"}, [N, N, 3.0, N, N, N, N, N])],
+        requests_out_timed=[(k8s(CART_A.name) | TO_REDIS, known)],
     )
     served, [connection] = world.applications[CART.key].served, world.connections
     np.testing.assert_array_equal(served.requests["2xx"], [N, 5, 5, 0, N, N, 0, 0])
@@ -332,9 +337,9 @@ def test_zeros_that_are_not_answered_are_zero_where_the_histogram_is_known() -> 
 
 
 def test_an_application_that_nobody_asks_has_answered_none_not_an_unknown_number() -> None:
-    world = made(http_in=[], http_in_buckets=histogram({"+Inf": 0.0}))
+    world = made(requests_in=[], requests_in_buckets=histogram({"+Inf": 0.0}))
     assert world.applications[CART.key].served.total(T) == pytest.approx(0.0)
-    unread = made(http_in_buckets=histogram({"+Inf": 0.0}))
+    unread = made(requests_in_buckets=histogram({"+Inf": 0.0}))
     assert np.isnan(unread.applications[CART.key].served.total(T)).all(), "the query was not answered"
 
 
@@ -343,13 +348,13 @@ def test_where_a_query_has_not_been_asked_yet_absence_says_nothing() -> None:
     requests, timed = np.full((1, T), N), np.zeros((1, T))
     requests[0, -1] = 2.0
     edge = (CART.key, REDIS.key)
-    series = {"http_out": Series([(*edge, "2xx")], requests, since=5), "http_out_timed": Series([edge], timed)}
+    series = {"requests_out": Series([(*edge, "2xx")], requests, since=5), "requests_out_timed": Series([edge], timed)}
     [connection] = build(who, replace(metrics({}), series=series), NOW).connections
     np.testing.assert_array_equal(connection.traffic.requests["2xx"], [N, N, N, N, N, 0, 0, 2])
 
 
 def test_an_answer_in_parts_is_one_sum_by_connection() -> None:
-    who, query = Who(ALL, metrics({})), BY_ID["http_out"]
+    who, query = Who(ALL, metrics({})), BY_ID["requests_out"]
     labels = [k8s(pod.name) | TO_REDIS | {"status": status} for pod, status in ((CART_A, "200"), (CART_B, "204"), (CART_B, "500"))]
     keys = [tuple(each[label] for label in query.by) for each in labels]
     block = np.array([[1.0, N], [2.0, N], [4.0, 8.0]])
@@ -363,7 +368,8 @@ def test_an_answer_in_parts_is_one_sum_by_connection() -> None:
 def test_the_table_of_queries_is_within_its_limits() -> None:
     assert len(QUERIES) <= 60
     assert len({q.id for q in QUERIES}) == len(QUERIES)
-    assert {q.id for q in BACKFILL} == {"http_in", "http_in_buckets", "http_out", "http_out_timed", "tcp_failed_connects"}
+    requests = {"requests_in", "requests_in_buckets", "requests_out", "requests_out_timed"}
+    assert {q.id for q in BACKFILL} == {*requests, "tcp_failed_connects"}
 
 
 @pytest.mark.parametrize(("step", "expected"), [(15.0, 30.0), (60.0, 120.0), (300.0, 300.0), (3600.0, 3600.0)])

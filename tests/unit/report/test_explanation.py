@@ -103,9 +103,9 @@ def test_no_dominant_cause_names_the_best_three_and_nothing_to_do_first():
 
 def test_thin_evidence_says_why():
     made = shop()
-    made.missing["http_out"] = "timed out"
+    made.missing["requests_out"] = "timed out"
     shown = " ".join(text(explained(made)).split())
-    assert "no dominant cause (query http_out failed)" in shown and "The evidence is thin" in shown
+    assert "no dominant cause (query requests_out failed)" in shown and "The evidence is thin" in shown
 
 
 def test_who_is_only_suspected_has_no_share():

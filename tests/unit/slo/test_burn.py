@@ -262,7 +262,7 @@ def test_while_prometheus_does_not_answer_nothing_is_judged_and_afterwards_nothi
     good, lost = rate((3 * HOUR, 10.0)), rate((3 * HOUR, 0.05))
     line = Timeline(good.copy(), unanswered=lost, asked=good)
     line.cycle(240)
-    line.missing = dict.fromkeys(range(241, 281), ("http_in",))
+    line.missing = dict.fromkeys(range(241, 281), ("requests_in",))
     line.good[240:280] = np.nan
     states = [line.cycle().state for _ in range(40)]
     assert set(states[:3]) <= {"Met", "NoData"} and set(states[6:]) == {"NoData"}
@@ -358,7 +358,7 @@ def test_a_cronjob_that_nobody_calls_never_has_a_default_slo(kept):
 
 def test_where_no_agent_looks_or_its_queries_fail_the_default_slo_says_so():
     assert "NoData" in cronjob(objective(), agent=False)
-    assert "NoData" in cronjob(objective(), failed=["http_in"])
+    assert "NoData" in cronjob(objective(), failed=["requests_in"])
 
 
 def test_once_requests_were_seen_the_default_slo_stays():

@@ -40,7 +40,7 @@ def test_without_the_servers_side_a_few_losses_of_one_client_are_no_outage():
     audit = Audit(line)
     for _ in range(240):
         audit.cycle()
-    line.missing = dict.fromkeys(range(241, 246), ("http_in",))
+    line.missing = dict.fromkeys(range(241, 246), ("requests_in",))
     statuses = [audit.cycle() for _ in range(20)]
     assert [status.state for status in statuses] == ["Met"] * 4 + ["NoData"] + ["Met"] * 15
     assert audit.posted == []
@@ -49,7 +49,7 @@ def test_without_the_servers_side_a_few_losses_of_one_client_are_no_outage():
     assert statuses[-1].good == pytest.approx(260 * STEP * 50.8, rel=1e-5)
 
 
-@pytest.mark.parametrize("query", ["http_out", "tcp_failed_connects", "http_in"])
+@pytest.mark.parametrize("query", ["requests_out", "tcp_failed_connects", "requests_in"])
 @pytest.mark.parametrize("cycles", [1, 5, 40])
 def test_an_outage_is_not_over_because_a_query_is_not_answered(query, cycles):
     """A server that hangs: 97 % of the requests are lost, as only the clients can tell."""
@@ -68,7 +68,7 @@ def test_an_outage_is_not_over_because_a_query_is_not_answered(query, cycles):
     assert audit.posted == ["SLOFastBurn"]
 
 
-@pytest.mark.parametrize("query", ["http_in", "http_in_buckets"])
+@pytest.mark.parametrize("query", ["requests_in", "requests_in_buckets"])
 def test_latency_without_its_queries_is_unknown_not_without_traffic(query):
     line = Timeline(rate((3 * HOUR, 10.0)), slow=rate((3 * HOUR, 0.01)), objective=objective("latency"))
     before = line.cycle(240)
@@ -82,12 +82,12 @@ def test_latency_without_its_queries_is_unknown_not_without_traffic(query):
 def test_what_counts_for_availability_alone_leaves_latency_judged():
     line = Timeline(rate((3 * HOUR, 10.0)), slow=rate((3 * HOUR, 0.01)), objective=objective("latency"))
     line.cycle(240)
-    line.missing = dict.fromkeys(range(241, 251), ("http_out",))
+    line.missing = dict.fromkeys(range(241, 251), ("requests_out",))
     assert {line.cycle().state for _ in range(10)} == {"Met"}
 
 
 def test_a_gap_is_filled_only_where_all_sides_are_there_again():
-    """The rings are filled in pieces: after the gap of http_out the clients' losses come back later than the answers."""
+    """The rings are filled in pieces: after the gap of requests_out the clients' losses come back later than the answers."""
     wanted, ledger = objective(), Ledger(STEP, T0)
     times = T0 + STEP * np.arange(1, 241)
     good, lost = np.full(240, 1.5), np.full(240, 48.5)
@@ -108,7 +108,7 @@ def test_what_came_late_is_counted_for_the_next_leader():
     line = Timeline(rate((3 * HOUR, 10.0)))
     line.cycle(100)
     before = line.ledger.cumulative([line.objective])[0]
-    line.missing = dict.fromkeys(range(101, 121), ("http_out",))
+    line.missing = dict.fromkeys(range(101, 121), ("requests_out",))
     for _ in range(20):
         line.cycle()
     assert line.ledger.cumulative([line.objective])[0] == before

@@ -110,7 +110,7 @@ def test_the_condition_names_the_query_that_slos_need() -> None:
     assert available(operator) == (
         "False",
         "QueriesFailed",
-        "8 queries have no full answer, SLOs cannot be judged: query http_in failed: HTTP 503: timed out",
+        "8 queries have no full answer, SLOs cannot be judged: query requests_in failed: HTTP 503: timed out",
     )
 
 

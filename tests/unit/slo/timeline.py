@@ -74,11 +74,11 @@ def world(app: Application, times: np.ndarray, missing: dict[str, str] | None = 
 def _drop(app: Application, failed: Iterable[str]) -> None:
     """Takes out of the world what failed queries fill: all of it, as ``sources.prometheus`` leaves the whole series out."""
     for query in failed:
-        if query == "http_in":
+        if query == "requests_in":
             app.served, app.outside = Traffic(), Traffic()
-        elif query == "http_in_buckets":
+        elif query == "requests_in_buckets":
             app.served.buckets = None
-        elif query == "http_out":
+        elif query == "requests_out":
             for each in app.downstreams:
                 each.traffic.requests = {}
         elif query == "tcp_failed_connects":
