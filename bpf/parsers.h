@@ -13,28 +13,13 @@ struct run {
 	__u32 ends; /* not 0: a FIN follows these bytes */
 };
 
-/* Behind these: the further protocols, each with a part of its own. */
+/* Behind these: the further protocols, each with a part of its own. In the order of kernel/loader.py, which fills the table with what
+ * the kernel takes. */
 enum part { PART_TAP, PART_BEGIN, PART_EARLY, PART_END, PART_RECOGNISE, PART_FURTHER };
 #define PART_OF(protocol) (PART_FURTHER + (protocol) - (PROTOCOL_HTTP + 1))
 #define PARTS PART_OF(PROTOCOLS)
-#define ITS_DECLARATION(NAME, name) int tap_##name(struct __sk_buff *skb);
-#define ITS_PART(NAME, name) [PART_OF(PROTOCOL_##NAME)] = (void *)tap_##name,
 
-int tap(struct __sk_buff *skb);
-int tap_begin(struct __sk_buff *skb);
-int tap_early(struct __sk_buff *skb);
-int tap_end(struct __sk_buff *skb);
-int tap_recognise(struct __sk_buff *skb);
-FURTHER_PROTOCOLS(ITS_DECLARATION)
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, PARTS);
-	__uint(key_size, sizeof(__u32));
-	__array(values, int(void *));
-} parts SEC(".maps") = { .values = { [PART_TAP] = (void *)tap, [PART_BEGIN] = (void *)tap_begin,
-				     [PART_EARLY] = (void *)tap_early, [PART_END] = (void *)tap_end,
-				     [PART_RECOGNISE] = (void *)tap_recognise, FURTHER_PROTOCOLS(ITS_PART) } };
+MAP(parts, PROG_ARRAY, __u32, __u32, PARTS, 0);
 
 #define PASS 1
 

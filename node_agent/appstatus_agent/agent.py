@@ -13,7 +13,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -51,7 +51,13 @@ DELAY_SHARE = 0.005  # of one CPU, that reading the threads' CPU delay may take
 class Agent:
     """`run` is the main thread, until `stop`; `scrape` and `healthy` may be called from any thread."""
 
-    def __init__(self, cgroup_root: Path, log_root: Path, cluster_cidrs: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        cgroup_root: Path,
+        log_root: Path,
+        cluster_cidrs: Iterable[str] = (),
+        protocols: Collection[str] = rows.PROTOCOLS[2:],
+    ) -> None:
         self.features = Features()
         self.registry = Registry(find_hierarchies(cgroup_root), LogNames(log_root))
         self._common = [("machine_id", machine_id())]
@@ -61,6 +67,7 @@ class Agent:
         self._names = Names()
         self._listeners = Listeners()
         self._cluster_cidrs = tuple(cluster_cidrs)
+        self._protocols = protocols
         self._unreadable_dns: dict[str, int] = {}
         self._scrape_seconds = 0.0
         self._scrape_lock = threading.Lock()
@@ -125,6 +132,7 @@ class Agent:
         try:
             kernel = Kernel.load(
                 Config(
+                    protocols=self._protocols,
                     cgroup_root=self.registry.trees.v2,
                     node_ips=self._networks.node_ips,
                     cluster_cidrs=self._networks.cluster_cidrs,

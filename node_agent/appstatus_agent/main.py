@@ -12,6 +12,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from .agent import Agent
+from .kernel import rows
 from .server import parse_listen, serve
 
 log = logging.getLogger("appstatus_agent")
@@ -31,6 +32,14 @@ def _network(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _protocols(text: str) -> tuple[str, ...]:
+    wanted = tuple(filter(None, text.split(",")))
+    unknown = set(wanted) - set(rows.PROTOCOLS[2:])
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: known are {', '.join(rows.PROTOCOLS[2:])}")
+    return wanted
+
+
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="appstatus-agent",
@@ -46,6 +55,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
                         help="the folder with the host's pods/ and containers/ logs (default %(default)s)")
     parser.add_argument("--cluster-cidr", type=_network, action="append", default=[], metavar="CIDR",
                         help="a network of pods or nodes that this node has no route of its own for; may be given often")
+    parser.add_argument("--protocols", type=_protocols, default=rows.PROTOCOLS[2:], metavar="LIST",
+                        help="whose requests are read, beside HTTP's (default " + ",".join(rows.PROTOCOLS[2:]) + '; "" for none)')
     return parser.parse_args(argv)
 
 
@@ -54,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=arguments.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
-    agent = Agent(arguments.cgroup_root, arguments.log_root, arguments.cluster_cidr)
+    agent = Agent(arguments.cgroup_root, arguments.log_root, arguments.cluster_cidr, arguments.protocols)
     signal.signal(signal.SIGTERM, lambda *_: agent.stop())
     signal.signal(signal.SIGINT, lambda *_: agent.stop())
     address, port = arguments.listen

@@ -7,7 +7,7 @@ import mmap
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -202,9 +202,10 @@ class Object:
         sizes: dict[str, int],
         config: bytes,
         optional: set[str],
+        unwanted: Iterable[str] = (),
     ):
-        """`optional`: programs that may be refused; `refused` tells which and why afterwards. Raises BpfError."""
-        self.refused: dict[str, str] = {}
+        """`optional`: programs that may be refused; `refused` tells then which and why, the `unwanted` among them. BpfError."""
+        self.refused: dict[str, str] = dict.fromkeys(unwanted, "not asked for")
         self._object = 0
         while True:
             try:
@@ -279,6 +280,10 @@ class Object:
 
     def attach(self, program: str) -> Link:
         return self._link(program, _lib.bpf_program__attach(self._loaded(program)))
+
+    def put(self, program: str, programs: Map, index: int) -> None:
+        """Into a table of programs, for tail calls. Raises BpfError with the kernel's reason if it was refused."""
+        programs.set(struct.pack("=I", index), struct.pack("=i", _lib.bpf_program__fd(self._loaded(program))))
 
     def attach_cgroup(self, program: str, cgroup_fd: int, attach_type: int) -> CgroupLink:
         """`attach_type`: enum bpf_attach_type. A program may be at several."""

@@ -39,9 +39,13 @@ INGRESS, EGRESS = 0, 1  # enum bpf_attach_type: BPF_CGROUP_INET_...
 _SWEEPS = (_Walk("sweep_sockets", "sockets", "sweep_files"), _Walk("sweep_early", "early", "sweep_early_at_once"))
 _CONNECTIONS = _Walk("walk_connections", "connections", "walk_connections_at_once")
 
+_FURTHER = {protocol: f"tap_{protocol}" for protocol in rows.PROTOCOLS[2:]}
+# The tap's programs call each other by these numbers: enum part of bpf/parsers.h.
+_PARTS = ("tap", "tap_begin", "tap_early", "tap_end", "tap_recognise", *_FURTHER.values())
+
 # Programs whose refusal turns off only what they are for.
 _OPTIONAL = {
-    "tap": set[str](),
+    "tap": set(_FURTHER.values()),
     "tcp": set[str](),
     "walks": {name for walk in (*_SWEEPS, _CONNECTIONS) for name in (walk.program, walk.instead)} | {"walk_files"},
     "process": {"process_exec", "process_exit", "oom_victim", "cgroup_made", "cgroup_gone"},
@@ -50,7 +54,8 @@ _OPTIONAL = {
 
 # Each is on, or off with the kernel's reason; none needs another but `requests` for `overdue`, `tcp` for the two below it.
 FEATURES = (
-    "requests",  # series of requests
+    "requests",  # series of requests: of HTTP, and
+    *_FURTHER,  # of further protocols
     "dns",  # events.DnsAnswer
     "overdue",  # `overdue` endings and `in_flight`
     "tcp",  # TCP series, events.Listen, and requests of sockets that die without a packet
@@ -99,7 +104,8 @@ class Loaded:
         if not path.exists():
             raise BpfError(2, f"{path} is missing: make -C bpf builds it")
         config = struct_config(self._config, self._root, self.maps["sockets"].id() if "sockets" in self.maps else 0)
-        loaded = Object(path, self.maps, map_sizes(self._config), config, _OPTIONAL[name])
+        unwanted = {program for protocol, program in _FURTHER.items() if protocol not in self._config.protocols}
+        loaded = Object(path, self.maps, map_sizes(self._config), config, _OPTIONAL[name], unwanted)
         self._objects.append(loaded)
         for table, dtype in (("requests", rows.REQUEST_VALUE), ("tcp", rows.TCP_VALUE)):
             found = self.maps[table]
@@ -117,6 +123,9 @@ class Loaded:
             if self._root is None:
                 raise BpfError(2, "no cgroup-v2 hierarchy is mounted")
             tap = self._load("tap")
+            for number, part in enumerate(_PARTS):
+                if part not in tap.refused:
+                    tap.put(part, self.maps["parts"], number)
             addresses.set_networks(self.maps["networks"], self._config.node_ips, self._config.cluster_cidrs)
             fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -130,9 +139,11 @@ class Loaded:
             finally:
                 os.close(fd)
         except BpfError as error:
-            self._feature(("requests", "dns", "overdue"), error)
+            self._feature(("requests", *_FURTHER, "dns", "overdue"), error)
             return
         self._feature(("requests", "dns"))
+        for protocol, program in _FURTHER.items():
+            self._feature((protocol,), tap.refused.get(program))
 
     def _load_tcp(self) -> None:
         try:

@@ -3,15 +3,18 @@
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from appstatus_agent.kernel import rows
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     objects: Path | None = None  # folder of *.bpf.o; default: APPSTATUS_BPF_OBJECTS, else bpf/build of the checkout
     cgroup_root: Path | None = None  # cgroup-v2 mount; default: found in /proc/self/mounts
+    protocols: Collection[str] = rows.PROTOCOLS[2:]  # of these, beside http, requests are read
     max_series: int = 50_000
     max_connections: int = 262_144
     destinations_per_owner: int = 200

@@ -28,11 +28,16 @@ def objects(built) -> Path:
 
 @pytest.fixture(scope="session")
 def load(objects):
-    """Kernel.load with the capabilities of the DaemonSet and nothing more."""
+    """Kernel.load with the capabilities of the DaemonSet and nothing more.
+
+    HTTP_ONLY=1: a slow machine's time is not spent on verifying programs that most tests do not need.
+    """
     from appstatus_agent.kernel import Config, Kernel
     from capabilities import Limited
 
     def load(**settings):
+        if os.environ.get("HTTP_ONLY"):
+            settings = {"protocols": ()} | settings
         return Limited(Kernel.load, Config(objects=objects, **settings))
 
     return load

@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from appstatus_agent.kernel import Config, Kernel, KernelError
+from appstatus_agent.kernel import Config, Kernel, KernelError, rows
 from capabilities import DAEMONSET, Limited, kernel_is_at_least
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
 
 
-def with_capabilities(objects, *names: str):
+def with_capabilities(objects, *names: str, **settings):
     extra = () if kernel_is_at_least(5, 11) else ("SYS_RESOURCE",)
-    return Limited(Kernel.load, Config(objects=objects), names=(*names, *extra))
+    return Limited(Kernel.load, Config(objects=objects, **settings), names=(*names, *extra))
 
 
 def test_all_features_with_the_capabilities_of_the_daemonset(objects):
@@ -24,9 +24,9 @@ def test_all_features_with_the_capabilities_of_the_daemonset(objects):
 
 
 def test_without_net_admin_only_the_tap_is_off(objects):
-    kernel = with_capabilities(objects, "BPF", "PERFMON")
+    kernel = with_capabilities(objects, "BPF", "PERFMON", protocols=())
     off = {name: feature.reason for name, feature in kernel.features.items() if not feature.on}
-    assert set(off) == {"requests", "dns", "overdue"}
+    assert set(off) == {"requests", "dns", "overdue", *rows.PROTOCOLS[2:]}
     assert all("NET_ADMIN" in reason for reason in off.values()), off
     assert len(kernel.read_requests()) == 0
     kernel.close()
@@ -34,12 +34,12 @@ def test_without_net_admin_only_the_tap_is_off(objects):
 
 def test_without_perfmon_the_sentence_names_it(objects):
     with pytest.raises(KernelError, match="PERFMON"):
-        with_capabilities(objects, "BPF", "NET_ADMIN")
+        with_capabilities(objects, "BPF", "NET_ADMIN", protocols=())
 
 
 def test_without_any_capability_one_sentence_says_what_is_missing(objects):
     with pytest.raises(KernelError, match="BPF, PERFMON and NET_ADMIN"):
-        with_capabilities(objects)
+        with_capabilities(objects, protocols=())
 
 
 @pytest.mark.skipif(kernel_is_at_least(5, 11), reason="from 5.11 on maps are charged to the pod, not to the memlock limit")

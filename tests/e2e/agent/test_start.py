@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from appstatus_agent.kernel import rows
 from appstatus_agent.kernel.libbpf import BpfError, Object
 from appstatus_agent.kernel.loader import EGRESS, Loaded
 from talk import Talk, requests_of
@@ -60,6 +61,22 @@ def test_one_hook_that_is_refused_takes_the_other_back(load, owners, monkeypatch
         assert {end: requests_of(kernel, owners.ids[end]).ended for end in ("client", "server")} == {"client": {}, "server": {}}
     finally:
         kernel.close()
+
+
+def test_protocols_that_nobody_asked_for_are_left_out(late, owners):
+    """Their programs are not loaded, the others' requests count."""
+    kernel = late(protocols=("redis",))
+    off = {name: feature.reason for name, feature in kernel.features.items() if not feature.on}
+    assert off == dict.fromkeys(set(rows.PROTOCOLS[2:]) - {"redis"}, "not asked for")
+    for ask, answer in ((GET, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), (b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"),
+                        (b"Q\0\0\0\x0dselect 1\0", b"Z\0\0\0\5I")):  # fmt: skip
+        talk = Talk(owners).open()
+        talk.ask(ask)
+        talk.answer(answer)
+        talk.close()
+    for end in ("client", "server"):
+        got = requests_of(kernel, owners.ids[end])
+        assert sorted(rows.PROTOCOLS[row["key"]["protocol"]] for row in got.rows) == ["http", "redis"] and got.ended == {"2xx": 2}
 
 
 def test_where_elements_of_maps_are_not_handed_out_other_walks_do_the_same(late, owners, monkeypatch):
