@@ -94,6 +94,8 @@ static __always_inline void answer(struct conn *conn, struct reading *r, enum ou
 	r->answers++;
 	if (slot & SLOT_OVERDUE)
 		return;
+	r->last_status = outcome;
+	r->last_latency = latency;
 	if (outcome == STATUS_FAILED) {
 		r->failed++;
 		return;
@@ -229,6 +231,7 @@ static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, st
 		lose(conn, stream, r);
 		return;
 	}
+	run_begins(conn, stream, r);
 #pragma nounroll
 	for (int i = 0; i < FURTHER_STEPS; i++) {
 		forget();

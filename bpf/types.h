@@ -173,7 +173,8 @@ struct conn {
 	__u8 protocol;
 	__u8 requests; /* hook direction that carries requests: 0 ingress, 1 egress */
 	__u8 peer; /* class of the remote address */
-	__u8 lookups; /* of the NAT mapping still allowed */
+	__u8 lookups : 4; /* of the NAT mapping still allowed */
+	__u8 watched : 4; /* requests whose first bytes are still kept: see sample.h */
 	__u8 fresh; /* seen from its first byte on */
 	__u8 understood; /* a request has been: the protocol is no guess any more */
 	__u32 more[2]; /* by hook direction, the parser's own. Not 0: the message goes on behind this part of it */
@@ -185,7 +186,7 @@ _Static_assert(sizeof(struct conn) == 128 - 8, "two cache lines");
 
 /* ---- ring buffer ---- */
 
-enum event_kind { EVENT_EXEC = 1, EVENT_EXIT, EVENT_OOM, EVENT_LISTEN, EVENT_LISTEN_END, EVENT_CGROUP_MADE, EVENT_CGROUP_GONE, EVENT_DNS };
+enum event_kind { EVENT_EXEC = 1, EVENT_EXIT, EVENT_OOM, EVENT_LISTEN, EVENT_LISTEN_END, EVENT_CGROUP_MADE, EVENT_CGROUP_GONE, EVENT_DNS, EVENT_SAMPLE };
 
 struct event {
 	__u64 at;
@@ -201,6 +202,16 @@ struct event {
 };
 
 #define EVENT_DATA 512
+#define SAMPLE_BYTES 128
+
+/* Data of EVENT_SAMPLE, whose number is the status. */
+struct sample {
+	struct series_key key;
+	__u64 latency; /* ns; all ones: none */
+	__u32 length;
+	__u32 zero;
+	__u8 bytes[SAMPLE_BYTES]; /* of the request */
+};
 
 /* Found by the task_file iterator at start. */
 struct found_socket {
@@ -221,6 +232,7 @@ struct found_socket {
 enum counter {
 	LOST_EVENTS,
 	LOST_DNS,
+	LOST_SAMPLES,
 	FULL_REQUESTS,
 	FULL_TCP,
 	FULL_CONNECTIONS,
