@@ -73,6 +73,7 @@ struct reading {
 	__u32 ok;
 	__u32 client_errors;
 	__u32 failed;
+	__u32 unknown;
 	__u32 latencies;
 	__u8 began_as; /* the stream's state before this run */
 	__u16 begun; /* requests of the connection before this run */

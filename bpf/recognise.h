@@ -5,6 +5,7 @@
 #define APPSTATUS_RECOGNISE_H
 
 #include "kafka.h"
+#include "mongo.h"
 #include "mysql.h"
 #include "part.h"
 #include "postgres.h"

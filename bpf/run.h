@@ -86,7 +86,7 @@ static __always_inline __u64 latency_now(const struct conn *conn, const struct s
 }
 
 /* An answer, of which nobody waits for more to tell how it ends. Only where one is awaited. */
-static __always_inline void answer(struct conn *conn, struct reading *r, enum outcome outcome, __u64 latency)
+static __always_inline void answer(struct conn *conn, struct reading *r, __u32 outcome, __u64 latency)
 {
 	__u64 slot = asked(conn, r);
 	__u32 i;
@@ -98,6 +98,10 @@ static __always_inline void answer(struct conn *conn, struct reading *r, enum ou
 	r->last_latency = latency;
 	if (outcome == STATUS_FAILED) {
 		r->failed++;
+		return;
+	}
+	if (outcome == STATUS_UNKNOWN) {
+		r->unknown++;
 		return;
 	}
 	if (outcome == STATUS_CLIENT_ERROR)
@@ -130,7 +134,7 @@ static __always_inline void count_answers(struct __sk_buff *skb, struct bpf_sock
 		stream->flags &= ~(STREAM_GAP | STREAM_MISSED);
 	}
 	conn->stream[1].requests += r->answers;
-	if (!(r->ok + r->client_errors + r->failed))
+	if (!(r->ok + r->client_errors + r->failed + r->unknown))
 		return;
 	key_of(conn, &tuple, conn->peer & SLOT_PEER, &key);
 	series = find_series(&requests, &zero_request, &key, FULL_REQUESTS);
@@ -139,6 +143,7 @@ static __always_inline void count_answers(struct __sk_buff *skb, struct bpf_sock
 	add(&series->ended[STATUS_OK], r->ok);
 	add(&series->ended[STATUS_CLIENT_ERROR], r->client_errors);
 	add(&series->ended[STATUS_FAILED], r->failed);
+	add(&series->ended[STATUS_UNKNOWN], r->unknown);
 #pragma unroll
 	for (__u32 i = 0; i < PIPELINE; i++) {
 		__u32 bucket;
@@ -161,7 +166,7 @@ static __always_inline bool bring(struct __sk_buff *skb, struct conn *conn, stru
 
 	r->stop = 0;
 	r->more = 0;
-	r->answers = r->ok = r->client_errors = r->failed = r->latencies = 0;
+	r->answers = r->ok = r->client_errors = r->failed = r->unknown = r->latencies = 0;
 	if (stream->state == STREAM_LOST) {
 		stream->state = STREAM_START;
 		*more_of(conn, r->egress) = 0;
