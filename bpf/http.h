@@ -53,6 +53,8 @@ struct message {
 
 MAP(messages, LRU_HASH, struct message_key, struct message, 4096, 0);
 
+#define CALLS 8 /* HTTP/2's steps in a run */
+
 /* Lives in map memory, where the verifier does not follow values: so every step of the loop looks the same to it, and the loop
  * is looked at once, whatever came before. */
 struct reading {
@@ -79,6 +81,15 @@ struct reading {
 	__u32 kind;
 	__u32 found;
 	__u64 value;
+	/* Of HTTP/2: what the run's steps found of which stream. */
+	struct {
+		__u64 first; /* when it began */
+		__u32 id;
+		__u32 kind;
+	} call[CALLS];
+	__u64 first;
+	__u32 calls;
+	__u32 ending;
 };
 #define STOP_SHORT 1 /* the next step needs more bytes than there are */
 #define STOP_ANSWER 2 /* a response's header has ended */

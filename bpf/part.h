@@ -75,7 +75,7 @@ static __always_inline int further(struct __sk_buff *skb, __u32 protocol, step_f
 	r->egress = egress;
 	r->request = conn->requests == egress;
 	forget();
-	steps(skb, sk, conn, stream, scratch, step);
+	steps(skb, sk, conn, stream, scratch, protocol, step);
 	forget();
 	run.offset = r->offset;
 	egress = r->more; /* what the verifier need not follow any more */

@@ -4,6 +4,7 @@
 #ifndef APPSTATUS_RECOGNISE_H
 #define APPSTATUS_RECOGNISE_H
 
+#include "http2.h"
 #include "kafka.h"
 #include "mysql.h"
 #include "part.h"

@@ -22,6 +22,10 @@ enum verdict { NO, MAYBE, YES };
 /* What one run reads at most: each step is looked at by the verifier. */
 #define FURTHER_STEPS 24
 
+/* HTTP/2's, in calls.h. */
+static __always_inline void count_calls(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
+					struct reading *r);
+
 static __always_inline __u32 *more_of(struct conn *conn, __u32 egress)
 {
 	egress &= 1;
@@ -159,7 +163,7 @@ static __always_inline bool bring(struct __sk_buff *skb, struct conn *conn, stru
 
 	r->stop = 0;
 	r->more = 0;
-	r->answers = r->ok = r->client_errors = r->failed = r->latencies = 0;
+	r->answers = r->ok = r->client_errors = r->failed = r->latencies = r->calls = 0;
 	if (stream->state == STREAM_LOST) {
 		stream->state = STREAM_START;
 		*more_of(conn, r->egress) = 0;
@@ -221,7 +225,7 @@ static __always_inline void keep(struct __sk_buff *skb, struct conn *conn, struc
 typedef void (*step_function)(struct conn *conn, struct stream *stream, struct reading *r, const struct scratch *scratch);
 
 static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
-				  struct scratch *scratch, step_function step)
+				  struct scratch *scratch, __u32 protocol, step_function step)
 {
 	struct reading *r = &scratch->reading;
 
@@ -230,7 +234,7 @@ static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, st
 		return;
 	}
 #pragma nounroll
-	for (int i = 0; i < FURTHER_STEPS; i++) {
+	for (int i = 0; i < (protocol == PROTOCOL_GRPC ? CALLS : FURTHER_STEPS); i++) {
 		forget();
 		if (stream->state == STREAM_BODY)
 			r->at += pass(conn, stream, r, r->end - r->at);
@@ -239,7 +243,10 @@ static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, st
 		step(conn, stream, r, scratch);
 	}
 	forget();
-	count_answers(skb, sk, conn, stream, r);
+	if (protocol == PROTOCOL_GRPC)
+		count_calls(skb, sk, conn, stream, r);
+	else
+		count_answers(skb, sk, conn, stream, r);
 	forget();
 	if (r->stop == STOP_LOST) {
 		*more_of(conn, r->egress) = 0;
