@@ -12,12 +12,13 @@ struct exchange_key {
 };
 
 struct exchange {
-	__u64 asked; /* when the last byte of the request was sent, or of its header */
-	__u64 latency; /* of its answer's first header */
+	__u64 asked; /* when the last byte of the request was sent, or, until then, of its header */
+	__u64 latency; /* of its answer's first header; none where the request goes on */
 	__u16 number; /* of the request on its connection */
 	__u8 content; /* enum content; none: nobody knows */
 	__u8 answered; /* 1 + class of the answer's first header, 0 if unknown; 0: none came */
-	__u8 zero[4];
+	__u8 whole; /* the request */
+	__u8 zero[3];
 };
 MAP(exchanges, LRU_HASH, struct exchange_key, struct exchange, 16384, 0);
 
@@ -70,6 +71,7 @@ static __always_inline void exchange_asked(struct conn *conn, struct reading *r,
 	__u64 *slot = slot_of(conn, e->number);
 
 	e->asked = r->now;
+	e->whole = 1;
 	if (is_slot_of(*slot, e->number) && !e->answered)
 		*slot = slot_time(r->now) | lap_of(e->number) | SLOT_COMPLETE | (*slot & 255);
 }
@@ -112,7 +114,7 @@ static __always_inline void exchange_answered(struct conn *conn, struct reading 
 		if (first) {
 			__s64 latency = r->first - e->asked;
 
-			e->latency = latency < 0 ? 0 : latency;
+			e->latency = !e->whole ? NO_LATENCY : latency < 0 ? 0 : latency;
 			e->answered = 1 + class;
 			if (is_slot_of(*slot, e->number) && *slot & SLOT_COMPLETE)
 				add(slot, -SLOT_COMPLETE); /* never overdue any more */

@@ -70,7 +70,8 @@ struct reading {
 	__u8 kept; /* the message was in `messages` */
 	__u8 egress;
 	__u8 request;
-	/* Of other protocols: what this run found, counted at its end. */
+	__u64 began; /* of other protocols: when the first byte came of those that are from the segment before */
+	/* What this run found, counted at its end. */
 	__u32 answers;
 	__u32 ok;
 	__u32 client_errors;

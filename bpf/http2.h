@@ -5,8 +5,8 @@
  * :status (1xx are none; 4xx and 5xx as with HTTP/1), or of gRPC with its grpc-status: bad as OpenTelemetry tells it (grpc_outcome);
  * a gRPC answer without one ends as its :status says, 200 as unknown. Reset: by the server, before that end. By the client: its own
  * error (what nginx calls 499) if it waited less than a second or had an answer's header, else closed: it waited in vain. Closed:
- * the connection is. Latency is that to the first HEADERS that are not 1xx; of a request whose last byte has not been sent by then
- * from its HEADERS. Never overdue: what has not been sent whole, and what has a header already.
+ * the connection is. Latency is that to the first HEADERS that are not 1xx; there is none of a request whose
+ * last byte has not been sent by then (a stream). Never overdue: what has not been sent whole, and what has a header already.
  * Unknown: the status was named by a table entry from before the agent came; of gRPC so for as long as the connection lives.
  * Not followed: pushed streams, GOAWAY's last stream; CONNECT is a request like others.
  * tshark: http2.type == 1 by http2.streamid, http2.headers.status, grpc-status, http2.flags.end_stream. */
@@ -124,6 +124,18 @@ static __always_inline enum verdict grpc_recognise(__u64 w0, __u64 w1, __u32 n)
 	return field <= 7 ? YES : NO;
 }
 
+/* A server's SETTINGS, before it has heard of the client. */
+static __always_inline enum verdict grpc_greets(__u64 w0, __u64 w1, __u32 n)
+{
+	__u32 length = big_endian(w0) >> 8;
+
+	if ((__u8)w0 || (n > 3 && (w0 >> 24 & 0xffff) != HTTP2_SETTINGS) || w0 >> 40 || (__u8)w1)
+		return NO;
+	if (n < HTTP2_HEADER)
+		return MAYBE;
+	return length % 6 || length > HTTP2_USUAL ? NO : YES;
+}
+
 static __always_inline bool grpc_answer_begins(__u64 w, __u32 n)
 {
 	__u32 type = w >> 24 & 255;
@@ -153,6 +165,7 @@ static __always_inline void http2_header(struct stream *stream, struct reading *
 	r->value = id;
 	r->found = (last - tail) * TELLS_END | (1 - is_not_0(type ^ HTTP2_RST_STREAM)) * TELLS_RESET;
 	r->kind = (type | flags << 8 | padding << 16) * rule->block;
+	r->first = r->at || !r->began ? r->now : r->began;
 	r->at += HTTP2_HEADER + before;
 	stream->left = length - before - padding - tail;
 	stream->state = STREAM_BODY - rule->block * (STREAM_BODY - HTTP2_BLOCK);
@@ -187,7 +200,7 @@ static __always_inline struct hpack *http2_block(struct conn *conn, struct strea
 	stream->flags &= ~STREAM_GAP;
 	h->phase = HPACK_FIELD;
 	h->shift = 0;
-	h->first = r->now;
+	h->first = r->first;
 	h->id = r->value;
 	h->ends_stream = flags & HTTP2_END_STREAM;
 	h->pushed = type == HTTP2_PUSH_PROMISE;

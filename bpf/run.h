@@ -162,6 +162,7 @@ static __always_inline bool bring(struct __sk_buff *skb, struct conn *conn, stru
 	__u32 length = skb->len - r->offset, carried = 0;
 
 	r->stop = 0;
+	r->began = 0;
 	r->more = 0;
 	r->answers = r->ok = r->client_errors = r->failed = r->latencies = r->calls = 0;
 	if (stream->state == STREAM_LOST) {
@@ -178,6 +179,7 @@ static __always_inline bool bring(struct __sk_buff *skb, struct conn *conn, stru
 			return false;
 		}
 		carried = kept->carried & (CARRY - 1);
+		r->began = kept->first;
 		__builtin_memcpy(scratch->bytes, kept->carry, CARRY);
 		bpf_map_delete_elem(&messages, &key);
 	}
@@ -208,6 +210,8 @@ static __always_inline void keep(struct __sk_buff *skb, struct conn *conn, struc
 		struct message_key key = { .conn = conn->id, .egress = r->egress };
 
 		next_message_at(r);
+		if (!at && r->began)
+			r->message.first = r->began;
 		r->message.carried = r->end - at;
 		at &= BYTES - 1;
 		barrier_var(at);

@@ -31,7 +31,7 @@ enum direction { OUTBOUND, INBOUND };
 #define FURTHER_PROTOCOLS(P) P(REDIS, redis) P(POSTGRES, postgres) P(MYSQL, mysql) P(KAFKA, kafka) P(GRPC, grpc)
 /* GRPC: a connection that speaks HTTP/2. Its requests are HTTP's, or gRPC's own.
  * Of them, those whose server may speak first: these have NAME_greets. */
-#define GREETING_PROTOCOLS(P) P(MYSQL, mysql)
+#define GREETING_PROTOCOLS(P) P(MYSQL, mysql) P(GRPC, grpc)
 #define ITS_NUMBER(NAME, name) PROTOCOL_##NAME,
 
 enum protocol {
