@@ -159,13 +159,54 @@ static __always_inline void exchange_goes_on(struct conn *conn, struct stream *s
 	forget();
 	if (!(r->ending & ENDING))
 		return;
-	r->latency[0] = r->ending & ENDING_LATENCY && (r->ending & ENDING_STATUS) < STATUS_FAILED ? e->latency : NO_LATENCY;
+	r->answers += !r->request;
 	if (is_slot_of(*slot_of(conn, e->number), e->number) && *slot_of(conn, e->number) & SLOT_OVERDUE) {
 		*slot_of(conn, e->number) = 0; /* counted already */
-		r->ending = 0;
+	} else {
+		__u32 status = r->ending & ENDING_STATUS, i = (r->ending & ENDING_GRPC ? STATUSES : 0) + status;
+
+		i &= 31;
+		barrier_var(i);
+		r->ended[i & 31]++;
+		if (r->ending & ENDING_LATENCY && status < STATUS_FAILED && e->latency != NO_LATENCY) {
+			i = r->latencies++ & (CALLS - 1);
+			barrier_var(i);
+			r->call[i & (CALLS - 1)].first = e->latency; /* of a call before this one, or this one */
+			r->call[i & (CALLS - 1)].kind = !!(r->ending & ENDING_GRPC);
+		}
 	}
-	r->answers += !r->request;
 	bpf_map_delete_elem(&exchanges, key);
+}
+
+/* How many ended so, of HTTP's or gRPC's, and how long they waited. */
+static __always_inline void count_ended(struct reading *r, struct series_key *key, __u32 grpc)
+{
+	struct request_series *series = find_series(&requests, &zero_request, key, FULL_REQUESTS);
+
+	if (!series)
+		return;
+#pragma unroll
+	for (__u32 i = 0; i < STATUSES; i++)
+		add(&series->ended[i], r->ended[grpc * STATUSES + i]);
+#pragma unroll
+	for (__u32 i = 0; i < CALLS; i++) {
+		__u64 latency = r->call[i].first;
+		__u32 below = 0;
+
+		if (i >= r->latencies)
+			break;
+		if (r->call[i].kind != grpc)
+			continue;
+#pragma unroll
+		for (__u32 step = 16; step; step >>= 1)
+			below += step & -less(bounds[(below + step - 1) & 31], latency);
+		below &= 31;
+		if (below < BUCKETS)
+			add(&series->latency[below], 1);
+		add(&series->latency_sum, latency);
+		forget();
+	}
+	series->last_used = r->now;
 }
 
 /* What the steps of a run found, in order. */
@@ -173,10 +214,14 @@ static __always_inline void count_calls(struct __sk_buff *skb, struct bpf_sock *
 					struct reading *r)
 {
 	struct exchange_key at = { .conn = conn->id };
+	__u32 http = 0, grpc = 0;
 	struct series_key key;
 	struct tuple tuple;
 
-#pragma nounroll
+	if (!r->calls)
+		return;
+	__builtin_memset(r->ended, 0, sizeof(r->ended));
+#pragma unroll
 	for (__u32 i = 0; i < CALLS; i++) {
 		forget();
 		if (i >= r->calls)
@@ -185,18 +230,29 @@ static __always_inline void count_calls(struct __sk_buff *skb, struct bpf_sock *
 		r->kind = r->call[i].kind;
 		r->first = r->call[i].first;
 		exchange_goes_on(conn, stream, r, &at);
-		forget();
-		if (!r->ending)
-			continue;
-		tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
-		key_of(conn, &tuple, conn->peer & SLOT_PEER, &key);
-		key.protocol = r->ending & ENDING_GRPC ? PROTOCOL_GRPC : PROTOCOL_HTTP;
-		request_ended(&key, r->ending & ENDING_STATUS, r->latency[0], r->now, 1);
 	}
+	forget();
 	if (!r->request) {
 		conn->stream[1].requests += r->answers;
 		if (r->answers && !waiting(conn))
 			stream->flags &= ~STREAM_MISSED;
+	}
+#pragma unroll
+	for (__u32 i = 0; i < STATUSES; i++) {
+		http |= r->ended[i];
+		grpc |= r->ended[STATUSES + i];
+	}
+	if (!(http | grpc))
+		return;
+	tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
+	key_of(conn, &tuple, conn->peer & SLOT_PEER, &key);
+	if (http) {
+		key.protocol = PROTOCOL_HTTP;
+		count_ended(r, &key, 0);
+	}
+	if (grpc) {
+		key.protocol = PROTOCOL_GRPC;
+		count_ended(r, &key, 1);
 	}
 }
 

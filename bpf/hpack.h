@@ -21,6 +21,20 @@
 #define GRPC_CANCELLED 2 /* beside the outcomes of enum outcome */
 #define GRPC_UNKNOWN STATUS_UNKNOWN /* no code */
 
+/* In arithmetic, for numbers below 2^63: where branches met again the verifier would go each way on its own. */
+static __always_inline __u64 is_not_0(__u64 n)
+{
+	barrier_var(n);
+	return -n >> 63;
+}
+
+static __always_inline __u64 less(__u64 a, __u64 b)
+{
+	a -= b;
+	barrier_var(a);
+	return a >> 63;
+}
+
 enum content { CONTENT_NONE, CONTENT_GRPC, CONTENT_OTHER };
 
 #define STATIC_ENTRIES 61

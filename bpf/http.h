@@ -53,7 +53,7 @@ struct message {
 
 MAP(messages, LRU_HASH, struct message_key, struct message, 4096, 0);
 
-#define CALLS 8 /* HTTP/2's steps in a run */
+#define CALLS 8
 
 /* Lives in map memory, where the verifier does not follow values: so every step of the loop looks the same to it, and the loop
  * is looked at once, whatever came before. */
@@ -91,6 +91,7 @@ struct reading {
 	__u64 first;
 	__u32 calls;
 	__u32 ending;
+	__u16 ended[32]; /* by status: of HTTP, then of gRPC */
 };
 #define STOP_SHORT 1 /* the next step needs more bytes than there are */
 #define STOP_ANSWER 2 /* a response's header has ended */

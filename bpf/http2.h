@@ -30,7 +30,7 @@ enum http2_type { HTTP2_DATA, HTTP2_HEADERS, HTTP2_PRIORITY, HTTP2_RST_STREAM, H
 #define HTTP2_BLOCK (STREAM_START + 1)
 /* conn.more: CONTINUATION must be next; or the stream whose request ends with the next byte */
 #define HTTP2_OPEN (1U << 31)
-#define HTTP2_ELEMENTS 4 /* of a block, in a step */
+#define HTTP2_ELEMENTS 6 /* of a block, in a step */
 
 /* What a type of frame is like. */
 struct http2_rule {
@@ -54,20 +54,6 @@ static const struct http2_rule http2_rules[16] = {
 	/* Those that nobody knows have to be passed by. */
 	[10] = { 0xff, 0, 3 }, { 0xff, 0, 3 }, { 0xff, 0, 3 }, { 0xff, 0, 3 }, { 0xff, 0, 3 }, { 0xff, 0, 3 },
 };
-
-/* In arithmetic, for numbers below 2^63: where branches met again the verifier would go each way on its own. */
-static __always_inline __u64 is_not_0(__u64 n)
-{
-	barrier_var(n);
-	return -n >> 63;
-}
-
-static __always_inline __u64 less(__u64 a, __u64 b)
-{
-	a -= b;
-	barrier_var(a);
-	return a >> 63;
-}
 
 static __always_inline const struct http2_rule *http2_rule(__u32 type)
 {
@@ -159,7 +145,7 @@ static __always_inline void http2_header(struct stream *stream, struct reading *
 	if (r->stop)
 		return;
 	last = flags & HTTP2_END_STREAM & (1 - is_not_0(type));
-	tail = last & r->request & is_not_0(length);
+	tail = last & r->request & less(r->end - r->at - HTTP2_HEADER, length); /* its last byte is still to come */
 	id &= ~HTTP2_OPEN;
 	*more |= id * tail;
 	r->value = id;

@@ -228,6 +228,19 @@ static __always_inline void keep(struct __sk_buff *skb, struct conn *conn, struc
 
 typedef void (*step_function)(struct conn *conn, struct stream *stream, struct reading *r, const struct scratch *scratch);
 
+/* False: there is nothing more to read. */
+static __always_inline bool one_step(struct conn *conn, struct stream *stream, struct reading *r, struct scratch *scratch,
+				     step_function step)
+{
+	forget();
+	if (stream->state == STREAM_BODY)
+		r->at += pass(conn, stream, r, r->end - r->at);
+	if (r->at >= r->end || r->stop)
+		return false;
+	step(conn, stream, r, scratch);
+	return true;
+}
+
 static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
 				  struct scratch *scratch, __u32 protocol, step_function step)
 {
@@ -237,14 +250,15 @@ static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, st
 		lose(conn, stream, r);
 		return;
 	}
+	if (protocol == PROTOCOL_GRPC) {
+#pragma unroll
+		for (int i = 0; i < CALLS; i++)
+			one_step(conn, stream, r, scratch, step);
+	} else {
 #pragma nounroll
-	for (int i = 0; i < (protocol == PROTOCOL_GRPC ? CALLS : FURTHER_STEPS); i++) {
-		forget();
-		if (stream->state == STREAM_BODY)
-			r->at += pass(conn, stream, r, r->end - r->at);
-		if (r->at >= r->end || r->stop)
-			break;
-		step(conn, stream, r, scratch);
+		for (int i = 0; i < FURTHER_STEPS; i++)
+			if (!one_step(conn, stream, r, scratch, step))
+				break;
 	}
 	forget();
 	if (protocol == PROTOCOL_GRPC)
