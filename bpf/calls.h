@@ -97,33 +97,42 @@ static __always_inline __u32 exchange_outcome(const struct exchange *e, const st
 	return class ? ending | (class - 1) : ENDING | STATUS_UNKNOWN;
 }
 
+/* The header of an answer, or its trailers. */
+static __always_inline void exchange_header(struct conn *conn, struct reading *r, struct exchange *e)
+{
+	__u32 class = TELLS_STATUS(r->kind), content = TELLS_CONTENT(r->kind);
+	__u64 *slot = slot_of(conn, e->number), latency = r->first - e->asked;
+
+	if (!e->answered) {
+		r->found = 1;
+		latency &= ~-(latency >> 63);
+		e->latency = latency | -(__u64)!e->whole;
+		e->answered = 1 + class;
+		if (is_slot_of(*slot, e->number) && *slot & SLOT_COMPLETE)
+			add(slot, -SLOT_COMPLETE); /* never overdue any more */
+	}
+	forget();
+	if (!content && r->found && !e->content && !(r->kind & TELLS_UNKNOWN))
+		content = CONTENT_OTHER;
+	if (content && e->content != CONTENT_GRPC)
+		e->content = content == CONTENT_OTHER && e->content ? e->content : content;
+}
+
 /* Something of the answer. r->ending: how it ends by that, if it does. */
 static __always_inline void exchange_answered(struct conn *conn, struct reading *r, struct exchange *e)
 {
-	__u32 class = TELLS_STATUS(r->kind), content = TELLS_CONTENT(r->kind);
-	__u64 *slot = slot_of(conn, e->number);
-	bool first = !e->answered;
-
+	r->found = 0; /* 1: the answer's first header */
 	if (r->kind & TELLS_RESET) {
 		r->ending = ENDING | STATUS_RESET | (e->content == CONTENT_GRPC ? ENDING_GRPC : 0);
 		return;
 	}
-	if (r->kind & TELLS_BLOCK) {
-		if (class == 1)
-			return;
-		if (first) {
-			__s64 latency = r->first - e->asked;
-
-			e->latency = !e->whole ? NO_LATENCY : latency < 0 ? 0 : latency;
-			e->answered = 1 + class;
-			if (is_slot_of(*slot, e->number) && *slot & SLOT_COMPLETE)
-				add(slot, -SLOT_COMPLETE); /* never overdue any more */
-		}
-		if (content == CONTENT_GRPC || (!e->content && (content || (first && !(r->kind & TELLS_UNKNOWN)))))
-			e->content = content ? content : CONTENT_OTHER;
-	}
+	if (r->kind & TELLS_BLOCK && TELLS_STATUS(r->kind) == 1)
+		return;
+	if (r->kind & TELLS_BLOCK)
+		exchange_header(conn, r, e);
+	forget();
 	if (e->answered && (r->kind & TELLS_END || e->content == CONTENT_OTHER))
-		r->ending = exchange_outcome(e, r, first);
+		r->ending = exchange_outcome(e, r, r->found);
 }
 
 /* The client takes it back. */
@@ -133,6 +142,29 @@ static __always_inline void exchange_cancelled(struct conn *conn, struct reading
 
 	conn->stream[0].requests--; /* as if it had not been: what has ended is counted by the other hook */
 	r->ending = ENDING | grpc | (e->answered || r->now - e->asked < CANCEL_NS ? STATUS_CLIENT_ERROR : STATUS_CLOSED);
+}
+
+/* It has ended as r->ending says. */
+static __always_inline void exchange_counts(struct reading *r, __u64 latency)
+{
+	__u32 status = r->ending & ENDING_STATUS, below = 0, i = !!(r->ending & ENDING_GRPC);
+	struct ended *ended;
+
+	i &= 1;
+	barrier_var(i);
+	ended = &r->ended[i];
+	ended->any = 1;
+	ended->status[status]++;
+	/* Good answers only, and what the client made bad. */
+	if (!(r->ending & ENDING_LATENCY) || status >= STATUS_FAILED || latency == NO_LATENCY)
+		return;
+#pragma unroll
+	for (__u32 step = 16; step; step >>= 1)
+		below += step & -less(bounds[(below + step - 1) & 31], latency);
+	below &= 31;
+	barrier_var(below);
+	ended->bucket[below & 31]++;
+	ended->latency_sum += latency;
 }
 
 /* What a step found of a stream. */
@@ -163,23 +195,13 @@ static __always_inline void exchange_goes_on(struct conn *conn, struct stream *s
 	if (is_slot_of(*slot_of(conn, e->number), e->number) && *slot_of(conn, e->number) & SLOT_OVERDUE) {
 		*slot_of(conn, e->number) = 0; /* counted already */
 	} else {
-		__u32 status = r->ending & ENDING_STATUS, i = (r->ending & ENDING_GRPC ? STATUSES : 0) + status;
-
-		i &= 31;
-		barrier_var(i);
-		r->ended[i & 31]++;
-		if (r->ending & ENDING_LATENCY && status < STATUS_FAILED && e->latency != NO_LATENCY) {
-			i = r->latencies++ & (CALLS - 1);
-			barrier_var(i);
-			r->call[i & (CALLS - 1)].first = e->latency; /* of a call before this one, or this one */
-			r->call[i & (CALLS - 1)].kind = !!(r->ending & ENDING_GRPC);
-		}
+		exchange_counts(r, e->latency);
 	}
 	bpf_map_delete_elem(&exchanges, key);
 }
 
 /* How many ended so, of HTTP's or gRPC's, and how long they waited. */
-static __always_inline void count_ended(struct reading *r, struct series_key *key, __u32 grpc)
+static __always_inline void count_ended(const struct ended *ended, struct series_key *key, __u64 now)
 {
 	struct request_series *series = find_series(&requests, &zero_request, key, FULL_REQUESTS);
 
@@ -187,26 +209,14 @@ static __always_inline void count_ended(struct reading *r, struct series_key *ke
 		return;
 #pragma unroll
 	for (__u32 i = 0; i < STATUSES; i++)
-		add(&series->ended[i], r->ended[grpc * STATUSES + i]);
+		if (ended->status[i])
+			add(&series->ended[i], ended->status[i]);
 #pragma unroll
-	for (__u32 i = 0; i < CALLS; i++) {
-		__u64 latency = r->call[i].first;
-		__u32 below = 0;
-
-		if (i >= r->latencies)
-			break;
-		if (r->call[i].kind != grpc)
-			continue;
-#pragma unroll
-		for (__u32 step = 16; step; step >>= 1)
-			below += step & -less(bounds[(below + step - 1) & 31], latency);
-		below &= 31;
-		if (below < BUCKETS)
-			add(&series->latency[below], 1);
-		add(&series->latency_sum, latency);
-		forget();
-	}
-	series->last_used = r->now;
+	for (__u32 i = 0; i < BUCKETS; i++)
+		if (ended->bucket[i])
+			add(&series->latency[i], ended->bucket[i]);
+	add(&series->latency_sum, ended->latency_sum);
+	series->last_used = now;
 }
 
 /* What the steps of a run found, in order. */
@@ -214,7 +224,6 @@ static __always_inline void count_calls(struct __sk_buff *skb, struct bpf_sock *
 					struct reading *r)
 {
 	struct exchange_key at = { .conn = conn->id };
-	__u32 http = 0, grpc = 0;
 	struct series_key key;
 	struct tuple tuple;
 
@@ -237,22 +246,17 @@ static __always_inline void count_calls(struct __sk_buff *skb, struct bpf_sock *
 		if (r->answers && !waiting(conn))
 			stream->flags &= ~STREAM_MISSED;
 	}
-#pragma unroll
-	for (__u32 i = 0; i < STATUSES; i++) {
-		http |= r->ended[i];
-		grpc |= r->ended[STATUSES + i];
-	}
-	if (!(http | grpc))
+	if (!(r->ended[0].any | r->ended[1].any))
 		return;
 	tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
 	key_of(conn, &tuple, conn->peer & SLOT_PEER, &key);
-	if (http) {
+	if (r->ended[0].any) {
 		key.protocol = PROTOCOL_HTTP;
-		count_ended(r, &key, 0);
+		count_ended(&r->ended[0], &key, r->now);
 	}
-	if (grpc) {
+	if (r->ended[1].any) {
 		key.protocol = PROTOCOL_GRPC;
-		count_ended(r, &key, 1);
+		count_ended(&r->ended[1], &key, r->now);
 	}
 }
 

@@ -53,7 +53,14 @@ struct message {
 
 MAP(messages, LRU_HASH, struct message_key, struct message, 4096, 0);
 
-#define CALLS 8
+/* Requests that a run saw ending. */
+struct ended {
+	__u64 latency_sum;
+	__u64 any;
+	__u8 status[16];
+	__u8 bucket[32];
+};
+#define CALLS 8 /* HTTP/2's steps in a run (a power of two), each of which finds one thing at most */
 
 /* Lives in map memory, where the verifier does not follow values: so every step of the loop looks the same to it, and the loop
  * is looked at once, whatever came before. */
@@ -91,7 +98,7 @@ struct reading {
 	__u64 first;
 	__u32 calls;
 	__u32 ending;
-	__u16 ended[32]; /* by status: of HTTP, then of gRPC */
+	struct ended ended[2]; /* HTTP's, gRPC's */
 };
 #define STOP_SHORT 1 /* the next step needs more bytes than there are */
 #define STOP_ANSWER 2 /* a response's header has ended */

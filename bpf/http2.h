@@ -30,7 +30,7 @@ enum http2_type { HTTP2_DATA, HTTP2_HEADERS, HTTP2_PRIORITY, HTTP2_RST_STREAM, H
 #define HTTP2_BLOCK (STREAM_START + 1)
 /* conn.more: CONTINUATION must be next; or the stream whose request ends with the next byte */
 #define HTTP2_OPEN (1U << 31)
-#define HTTP2_ELEMENTS 6 /* of a block, in a step */
+#define HTTP2_ELEMENTS 4 /* of a block, in a step */
 
 /* What a type of frame is like. */
 struct http2_rule {

@@ -21,6 +21,7 @@ enum verdict { NO, MAYBE, YES };
 
 /* What one run reads at most: each step is looked at by the verifier. */
 #define FURTHER_STEPS 24
+#define UNROLLED 4
 
 /* HTTP/2's, in calls.h. */
 static __always_inline void count_calls(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
@@ -228,17 +229,22 @@ static __always_inline void keep(struct __sk_buff *skb, struct conn *conn, struc
 
 typedef void (*step_function)(struct conn *conn, struct stream *stream, struct reading *r, const struct scratch *scratch);
 
-/* False: there is nothing more to read. */
-static __always_inline bool one_step(struct conn *conn, struct stream *stream, struct reading *r, struct scratch *scratch,
-				     step_function step)
+/* Of HTTP/2, whose steps are long. Some of them are unrolled: the verifier remembers what it has seen by place, and forgets what it
+ * meets there seldom. */
+static __always_inline void call_steps(struct conn *conn, struct stream *stream, struct reading *r, struct scratch *scratch,
+				       step_function step)
 {
-	forget();
-	if (stream->state == STREAM_BODY)
-		r->at += pass(conn, stream, r, r->end - r->at);
-	if (r->at >= r->end || r->stop)
-		return false;
-	step(conn, stream, r, scratch);
-	return true;
+#pragma nounroll
+	for (int i = 0; i < CALLS / UNROLLED; i++) {
+#pragma unroll
+		for (int j = 0; j < UNROLLED; j++) {
+			forget();
+			if (stream->state == STREAM_BODY)
+				r->at += pass(conn, stream, r, r->end - r->at);
+			if (r->at < r->end && !r->stop)
+				step(conn, stream, r, scratch);
+		}
+	}
 }
 
 static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
@@ -250,15 +256,16 @@ static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, st
 		lose(conn, stream, r);
 		return;
 	}
-	if (protocol == PROTOCOL_GRPC) {
-#pragma unroll
-		for (int i = 0; i < CALLS; i++)
-			one_step(conn, stream, r, scratch, step);
-	} else {
+	if (protocol == PROTOCOL_GRPC)
+		call_steps(conn, stream, r, scratch, step);
 #pragma nounroll
-		for (int i = 0; i < FURTHER_STEPS; i++)
-			if (!one_step(conn, stream, r, scratch, step))
-				break;
+	for (int i = 0; i < (protocol == PROTOCOL_GRPC ? 0 : FURTHER_STEPS); i++) {
+		forget();
+		if (stream->state == STREAM_BODY)
+			r->at += pass(conn, stream, r, r->end - r->at);
+		if (r->at >= r->end || r->stop)
+			break;
+		step(conn, stream, r, scratch);
 	}
 	forget();
 	if (protocol == PROTOCOL_GRPC)
