@@ -86,7 +86,7 @@ static __always_inline __u32 exchange_outcome(const struct exchange *e, const st
 	if (e->content == CONTENT_GRPC) {
 		if (class < 4)
 			return ENDING | ENDING_GRPC | STATUS_UNKNOWN;
-		return ENDING | ENDING_GRPC | (class == 4 ? STATUS_CLIENT_ERROR : STATUS_FAILED);
+		return ending | ENDING_GRPC | (class == 4 ? STATUS_CLIENT_ERROR : STATUS_FAILED);
 	}
 	if (!e->content && r->kind & TELLS_UNKNOWN) { /* the last block of it: gRPC's, whose status nobody knows? */
 		if (!first)
