@@ -147,7 +147,8 @@ static __always_inline void exchange_cancelled(struct conn *conn, struct reading
 /* It has ended as r->ending says. */
 static __always_inline void exchange_counts(struct reading *r, __u64 latency)
 {
-	__u32 status = r->ending & ENDING_STATUS, below = 0, i = !!(r->ending & ENDING_GRPC);
+	__u64 below = 0;
+	__u32 status = r->ending & ENDING_STATUS, i = !!(r->ending & ENDING_GRPC);
 	struct ended *ended;
 
 	i &= 1;
@@ -159,8 +160,12 @@ static __always_inline void exchange_counts(struct reading *r, __u64 latency)
 	if (!(r->ending & ENDING_LATENCY) || status >= STATUS_FAILED || latency == NO_LATENCY)
 		return;
 #pragma unroll
-	for (__u32 step = 16; step; step >>= 1)
-		below += step & -less(bounds[(below + step - 1) & 31], latency);
+	for (__u32 step = 16; step; step >>= 1) { /* bucket_of() in arithmetic */
+		__u64 at = below + step - 1;
+
+		barrier_var(at);
+		below += step & -less(bounds[at & 31], latency);
+	}
 	below &= 31;
 	barrier_var(below);
 	ended->bucket[below & 31]++;
