@@ -60,13 +60,11 @@ def streams(capture: Path) -> dict[str, Stream]:
 
 
 def expected(capture: Path, protocol: str, found: dict[str, Stream]) -> dict[str, Counter]:
-    """Requests of each stream by how they ended: ok, client_error, failed; closed = without an answer."""
+    """Requests of each stream by their protocol and how they ended: ok, client_error, failed; closed = without an answer."""
     if protocol not in ORACLES:
         return {}
-    ports = {stream.server for stream in found.values()}
-    decode = tuple(part for port in ports for part in ("-d", f"tcp.port=={port},{DECODED_AS[protocol]}"))
     ended = {}
-    for number, events in ORACLES[protocol](capture, found, decode).items():
+    for number, events in ORACLES[protocol](capture, found, _decode(found, DECODED_AS[protocol])).items():
         total: Counter = Counter()
         waiting = 0
         for event in events:
@@ -74,10 +72,17 @@ def expected(capture: Path, protocol: str, found: dict[str, Stream]) -> dict[str
                 waiting += 1
             elif waiting:
                 waiting -= 1
-                total[event] += 1
-        total["closed"] += waiting
+                total[protocol, event] += 1
+        total[protocol, "closed"] += waiting
         ended[number] = +total
+    if protocol == "http":
+        ended |= _http2(capture, {number: stream for number, stream in found.items() if number not in ended})
     return ended
+
+
+def _decode(found: dict[str, Stream], protocol: str) -> tuple[str, ...]:
+    ports = {stream.server for stream in found.values()}
+    return tuple(part for port in ports for part in ("-d", f"tcp.port=={port},{protocol}"))
 
 
 def _http(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
@@ -98,6 +103,106 @@ def _http(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> d
     for _, number, event in sorted(events, key=lambda event: event[0]):
         by_stream[number].append(event)
     return by_stream
+
+
+@dataclass
+class Call:
+    """A stream of HTTP/2. `grpc`: None where nobody can tell; `status`: of the answer's header, 0 if that is unknown."""
+
+    grpc: bool | None
+    status: int | None = None
+
+
+# Whose fault a gRPC call's status is: OpenTelemetry's rule for servers.
+GRPC_SERVERS = {2, 4, 12, 13, 14, 15}
+
+
+def _http2(capture: Path, found: dict[str, Stream]) -> dict[str, Counter]:
+    """As bpf/http2.h says: one stream is one request. An entry of a table from before the capture is <unknown> to tshark too."""
+    ended: dict[str, Counter] = defaultdict(Counter)
+    calls: dict[tuple[str, str], Call] = {}
+    last: dict[str, str] = {}  # the protocol of a connection's last request
+    if not found:
+        return ended
+    command = ["tshark", "-n", "-r", str(capture), "-T", "pdml", "-Y", "http2", *_decode(found, "http2")]
+    for packet in ElementTree.fromstring(subprocess.run(command, capture_output=True, check=True).stdout).iter("packet"):
+        tcp = {item.get("name"): item.get("show") for item in packet.iterfind("proto[@name='tcp']//field")}
+        number = tcp["tcp.stream"]
+        if number not in found:
+            continue
+        client = tcp["tcp.srcport"] == found[number].client
+        for frame in packet.iterfind("proto[@name='http2']/field[@name='http2.stream']"):
+            first = {item.get("name"): item.get("show") or "" for item in reversed(list(frame.iter("field")))}
+            fields_ = [
+                (_shown(item, "http2.header.name"), _shown(item, "http2.header.value"))
+                for item in frame.iterfind(".//field[@name='http2.header']")
+            ]
+            kind, id_ = first.get("http2.type"), first.get("http2.streamid", "")
+            end = first.get("http2.flags.end_stream") in ("1", "True")
+            whole = first.get("http2.flags.eh") in ("1", "True") or kind == "9"
+            key = number, id_
+            call = calls.get(key)
+            if client:
+                if kind == "1" and not call:
+                    calls[key] = Call(_is_grpc(fields_, request=True))
+                    last[number] = "grpc" if calls[key].grpc else "http"
+                elif kind == "3" and call:
+                    ended[number]["grpc" if call.grpc else "http", "client_error"] += 1
+                    del calls[key]
+            elif call and whole and kind in ("0", "1", "3", "9"):
+                how = _http2_answer(call, fields_, kind, end)
+                if how:
+                    ended[number][how] += 1
+                    del calls[key]
+    for (number, _), _call in calls.items():
+        ended[number][last[number], "closed"] += 1
+    return ended
+
+
+def _shown(item: ElementTree.Element, name: str) -> str:
+    field_ = item.find(f"field[@name='{name}']")
+    return "" if field_ is None else field_.get("show") or ""
+
+
+def _is_grpc(fields_: list[tuple[str, str]], request: bool) -> bool | None:
+    said = dict(fields_)
+    if "content-type" in said:
+        return said["content-type"].partition(";")[0].partition("+")[0] == "application/grpc"
+    if request and said.get(":method", "POST") != "POST":
+        return False
+    return None if "<unknown>" in said or not fields_ else False
+
+
+def _http2_answer(call: Call, fields_: list[tuple[str, str]], kind: str, end: bool) -> tuple[str, str] | None:
+    """How the call ends by a frame of the server's, if it does."""
+    said = dict(fields_)
+    unknown = "<unknown>" in said
+    first = call.status is None
+    if kind == "3":
+        return "grpc" if call.grpc else "http", "reset"
+    if kind != "0":
+        status = int(said.get(":status", 0))
+        if 0 < status < 200:
+            return None
+        if first:
+            call.status = status
+        grpc = _is_grpc(fields_, request=False)
+        if grpc or (call.grpc is None and grpc is False and (first or "content-type" in said)):
+            call.grpc = grpc
+    if call.status is None or not (end or call.grpc is False):
+        return None
+    whose = "client_error" if call.status // 100 == 4 else "failed" if call.status // 100 == 5 else "ok"
+    if "grpc-status" in said:
+        code = int(said["grpc-status"])
+        return "grpc", "unknown" if code > 16 else "failed" if code in GRPC_SERVERS else "client_error" if code else "ok"
+    if call.grpc:
+        return "grpc", "unknown" if whose == "ok" else whose
+    if call.grpc is None and unknown and kind != "0":
+        if not first:
+            return "grpc", "unknown"
+        if call.status // 100 == 2:
+            return "http", "unknown"
+    return "http", whose if call.status else "unknown"
 
 
 def _sql(state: str) -> str:

@@ -102,8 +102,7 @@ def run(kernel: Kernel, capture: Path, folder: str, mode: str, every: int) -> di
             for segments in replays(stream, mode, every):
                 replay(owners, segments)
                 times += 1
-                for status, n in wanted.get(number, {}).items():
-                    truth[protocol, status] += n
+                truth.update(wanted.get(number, {}))
         got = {end: counted(kernel, id_) for end, id_ in owners.ids.items()}
     finally:
         owners.remove()

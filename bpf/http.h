@@ -53,6 +53,15 @@ struct message {
 
 MAP(messages, LRU_HASH, struct message_key, struct message, 4096, 0);
 
+/* Requests that a run saw ending. */
+struct ended {
+	__u64 latency_sum;
+	__u64 any;
+	__u8 status[16];
+	__u8 bucket[32];
+};
+#define CALLS 8 /* HTTP/2's steps in a run (a power of two), each of which finds one thing at most */
+
 /* Lives in map memory, where the verifier does not follow values: so every step of the loop looks the same to it, and the loop
  * is looked at once, whatever came before. */
 struct reading {
@@ -68,7 +77,8 @@ struct reading {
 	__u8 kept; /* the message was in `messages` */
 	__u8 egress;
 	__u8 request;
-	/* Of other protocols: what this run found, counted at its end. */
+	__u64 began; /* of other protocols: when the first byte came of those that are from the segment before */
+	/* What this run found, counted at its end. */
 	__u32 answers;
 	__u32 ok;
 	__u32 client_errors;
@@ -84,6 +94,16 @@ struct reading {
 	__u32 kind;
 	__u32 found;
 	__u64 value;
+	/* Of HTTP/2: what the run's steps found of which stream. */
+	struct {
+		__u64 first; /* when it began */
+		__u32 id;
+		__u32 kind;
+	} call[CALLS];
+	__u64 first;
+	__u32 calls;
+	__u32 ending;
+	struct ended ended[2]; /* HTTP's, gRPC's */
 };
 #define STOP_SHORT 1 /* the next step needs more bytes than there are */
 #define STOP_ANSWER 2 /* a response's header has ended */

@@ -230,7 +230,7 @@ static __always_inline void mongo_field(struct stream *stream, struct reading *r
 
 static __always_inline void mongo_begins(struct conn *conn, struct stream *stream, struct reading *r, __u32 *more)
 {
-	__u64 latency = latency_now(conn, stream, r);
+	__u64 latency = latency_at(conn, stream, r, r->began ? r->began : r->now);
 
 	if (latency == NO_LATENCY)
 		*more = MONGO_LATE;

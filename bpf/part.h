@@ -75,7 +75,7 @@ static __always_inline int further(struct __sk_buff *skb, __u32 protocol, step_f
 	r->egress = egress;
 	r->request = conn->requests == egress;
 	forget();
-	steps(skb, sk, conn, stream, scratch, step);
+	steps(skb, sk, conn, stream, scratch, protocol, step);
 	forget();
 	run.sample = run_ends(conn, scratch);
 	forget();

@@ -4,6 +4,7 @@
 #ifndef APPSTATUS_RECOGNISE_H
 #define APPSTATUS_RECOGNISE_H
 
+#include "http2.h"
 #include "kafka.h"
 #include "mongo.h"
 #include "mysql.h"
@@ -87,7 +88,7 @@ static __always_inline void protocol_begins(const struct conn *conn, struct read
 	}
 	w0 = r->value;
 	n = r->kind;
-	if (conn->fresh && http_token_begins(w0, n)) {
+	if (conn->fresh && http_token_begins(w0, n) && (w0 & FIRST(3)) != (HTTP2_MAGIC & FIRST(3))) {
 		if (n >= 8 || (__u8)(w0 >> (8 * ((n - 1) & 7))) == ' ')
 			r->found = PROTOCOL_HTTP;
 		else

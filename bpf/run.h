@@ -21,6 +21,11 @@ enum verdict { NO, MAYBE, YES };
 
 /* What one run reads at most: each step is looked at by the verifier. */
 #define FURTHER_STEPS 24
+#define UNROLLED 4
+
+/* HTTP/2's, in calls.h. */
+static __always_inline void count_calls(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
+					struct reading *r);
 
 static __always_inline __u32 *more_of(struct conn *conn, __u32 egress)
 {
@@ -75,14 +80,19 @@ static __always_inline bool awaited(const struct conn *conn, const struct readin
 	return waiting(conn) > r->answers;
 }
 
-/* Latency of the answer whose first byte is at hand. */
-static __always_inline __u64 latency_now(const struct conn *conn, const struct stream *stream, const struct reading *r)
+/* Latency of the next answer, whose first byte came `then`. */
+static __always_inline __u64 latency_at(const struct conn *conn, const struct stream *stream, const struct reading *r, __u64 then)
 {
 	__u64 slot = asked(conn, r);
 
 	if (!slot || slot & SLOT_LONG || (stream->flags & STREAM_GAP && waiting(conn) > 1))
 		return NO_LATENCY;
-	return since(slot, r->now);
+	return since(slot, then);
+}
+
+static __always_inline __u64 latency_now(const struct conn *conn, const struct stream *stream, const struct reading *r)
+{
+	return latency_at(conn, stream, r, r->now);
 }
 
 /* An answer, of which nobody waits for more to tell how it ends. Only where one is awaited. */
@@ -165,8 +175,9 @@ static __always_inline bool bring(struct __sk_buff *skb, struct conn *conn, stru
 	__u32 length = skb->len - r->offset, carried = 0;
 
 	r->stop = 0;
+	r->began = 0;
 	r->more = 0;
-	r->answers = r->ok = r->client_errors = r->failed = r->unknown = r->latencies = 0;
+	r->answers = r->ok = r->client_errors = r->failed = r->unknown = r->latencies = r->calls = 0;
 	if (stream->state == STREAM_LOST) {
 		stream->state = STREAM_START;
 		*more_of(conn, r->egress) = 0;
@@ -181,6 +192,7 @@ static __always_inline bool bring(struct __sk_buff *skb, struct conn *conn, stru
 			return false;
 		}
 		carried = kept->carried & (CARRY - 1);
+		r->began = kept->first;
 		__builtin_memcpy(scratch->bytes, kept->carry, CARRY);
 		bpf_map_delete_elem(&messages, &key);
 	}
@@ -211,6 +223,8 @@ static __always_inline void keep(struct __sk_buff *skb, struct conn *conn, struc
 		struct message_key key = { .conn = conn->id, .egress = r->egress };
 
 		next_message_at(r);
+		if (!at && r->began)
+			r->message.first = r->began;
 		r->message.carried = r->end - at;
 		at &= BYTES - 1;
 		barrier_var(at);
@@ -227,8 +241,26 @@ static __always_inline void keep(struct __sk_buff *skb, struct conn *conn, struc
 
 typedef void (*step_function)(struct conn *conn, struct stream *stream, struct reading *r, const struct scratch *scratch);
 
+/* Of HTTP/2, whose steps are long. Some of them are unrolled: the verifier remembers what it has seen by place, and forgets what it
+ * meets there seldom. */
+static __always_inline void call_steps(struct conn *conn, struct stream *stream, struct reading *r, struct scratch *scratch,
+				       step_function step)
+{
+#pragma nounroll
+	for (int i = 0; i < CALLS / UNROLLED; i++) {
+#pragma unroll
+		for (int j = 0; j < UNROLLED; j++) {
+			forget();
+			if (stream->state == STREAM_BODY)
+				r->at += pass(conn, stream, r, r->end - r->at);
+			if (r->at < r->end && !r->stop)
+				step(conn, stream, r, scratch);
+		}
+	}
+}
+
 static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
-				  struct scratch *scratch, step_function step)
+				  struct scratch *scratch, __u32 protocol, step_function step)
 {
 	struct reading *r = &scratch->reading;
 
@@ -237,8 +269,10 @@ static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, st
 		return;
 	}
 	run_begins(conn, stream, r);
+	if (protocol == PROTOCOL_GRPC)
+		call_steps(conn, stream, r, scratch, step);
 #pragma nounroll
-	for (int i = 0; i < FURTHER_STEPS; i++) {
+	for (int i = 0; i < (protocol == PROTOCOL_GRPC ? 0 : FURTHER_STEPS); i++) {
 		forget();
 		if (stream->state == STREAM_BODY)
 			r->at += pass(conn, stream, r, r->end - r->at);
@@ -247,7 +281,10 @@ static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, st
 		step(conn, stream, r, scratch);
 	}
 	forget();
-	count_answers(skb, sk, conn, stream, r);
+	if (protocol == PROTOCOL_GRPC)
+		count_calls(skb, sk, conn, stream, r);
+	else
+		count_answers(skb, sk, conn, stream, r);
 	forget();
 	if (r->stop == STOP_LOST) {
 		*more_of(conn, r->egress) = 0;

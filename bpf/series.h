@@ -159,6 +159,8 @@ static __always_inline bool in_use(const struct conn *conn, __u32 i)
 
 static __always_inline __u8 protocol_of(const struct conn *conn)
 {
+	if (conn->protocol == PROTOCOL_GRPC)
+		return conn->understood == UNDERSTOOD_GRPC ? PROTOCOL_GRPC : PROTOCOL_HTTP;
 	return conn->protocol == PROTOCOL_TUNNEL ? PROTOCOL_HTTP : conn->protocol;
 }
 

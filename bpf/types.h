@@ -28,9 +28,10 @@ enum direction { OUTBOUND, INBOUND };
 
 /* Protocols beside HTTP: what comes here has NAME.h, with NAME_recognise and NAME_step. In the order in which they are asked whether
  * a connection is theirs, and of PROTOCOLS in rows.py. */
-#define FURTHER_PROTOCOLS(P) P(REDIS, redis) P(POSTGRES, postgres) P(MYSQL, mysql) P(KAFKA, kafka) P(MONGO, mongo)
-/* Of them, those whose server may speak first: these have NAME_greets. */
-#define GREETING_PROTOCOLS(P) P(MYSQL, mysql)
+#define FURTHER_PROTOCOLS(P) P(REDIS, redis) P(POSTGRES, postgres) P(MYSQL, mysql) P(KAFKA, kafka) P(GRPC, grpc) P(MONGO, mongo)
+/* GRPC: a connection that speaks HTTP/2. Its requests are HTTP's, or gRPC's own.
+ * Of them, those whose server may speak first: these have NAME_greets. */
+#define GREETING_PROTOCOLS(P) P(MYSQL, mysql) P(GRPC, grpc)
 #define ITS_NUMBER(NAME, name) PROTOCOL_##NAME,
 
 enum protocol {
@@ -176,11 +177,12 @@ struct conn {
 	__u8 lookups : 4; /* of the NAT mapping still allowed */
 	__u8 watched : 4; /* requests whose first bytes are still kept: see sample.h */
 	__u8 fresh; /* seen from its first byte on */
-	__u8 understood; /* a request has been: the protocol is no guess any more */
+	__u8 understood; /* a request has been: the protocol is no guess any more; and of HTTP/2 of what kind the last one was */
 	__u32 more[2]; /* by hook direction, the parser's own. Not 0: the message goes on behind this part of it */
 	__u64 start[PIPELINE];
 	struct stream stream[2]; /* by hook direction */
 };
+#define UNDERSTOOD_GRPC 2 /* conn.understood */
 _Static_assert(__builtin_offsetof(struct conn, start) == 64 - 8, "the second cache line");
 _Static_assert(sizeof(struct conn) == 128 - 8, "two cache lines");
 

@@ -18,12 +18,13 @@ OWNER_UNKNOWN = 0
 OUTBOUND, INBOUND = 0, 1
 DIRECTIONS = ("outbound", "inbound")
 
-PROTOCOLS = ("", "http", "redis", "postgres", "mysql", "kafka", "mongo")  # index = column `protocol`; 0 never leaves the kernel
+# Index = column `protocol`; 0 never leaves the kernel.
+PROTOCOLS = ("", "http", "redis", "postgres", "mysql", "kafka", "grpc", "mongo")
 
 
 def noun(protocol: str) -> str:
     """What a metric's name calls the requests of a protocol: as coroot-node-agent's."""
-    return "requests" if protocol in ("http", "kafka") else "queries"
+    return "requests" if protocol in ("http", "kafka", "grpc") else "queries"
 
 
 # Column `peer` of inbound request rows (0 in outbound rows).

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from appstatus_agent.kernel import rows
 from appstatus_agent.metrics import METRICS
 
 DOCS = Path(__file__).parents[3] / "docs" / "agent.md"
@@ -11,7 +12,16 @@ DOCS = Path(__file__).parents[3] / "docs" / "agent.md"
 def test_every_metric_is_in_the_docs_and_no_other():
     table = DOCS.read_text().split("## Metrics")[1].split("## ")[0]
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    assert set(re.findall(r"`([a-z_]+)`", " ".join(first_cells))) == set(METRICS)
+    documented = set()
+    for name in re.findall(r"`([a-z_<>]+)`", " ".join(first_cells)):
+        kinds = [(protocol, rows.noun(protocol)) for protocol in rows.PROTOCOLS[2:]] if "<" in name else [("", "")]
+        documented |= {name.replace("<protocol>", protocol).replace("<requests>", noun) for protocol, noun in kinds}
+    assert documented - {f"{protocol}_{rows.noun(protocol)}" for protocol in rows.PROTOCOLS} == set(METRICS)
+
+
+def test_every_protocol_is_in_the_docs():
+    text = DOCS.read_text()
+    assert all(f"| `{protocol}_{rows.noun(protocol)}` |" in text for protocol in rows.PROTOCOLS[2:])
 
 
 def test_every_metric_has_a_type_and_help():
