@@ -31,7 +31,8 @@ from .network.listening import Listener, Listeners
 from .network.translations import Translator
 from .node import add_node, machine_id
 from .readers import Readers
-from .traffic import Traffic, host_port
+from .samples import Sample, Samples, line
+from .traffic import Traffic, destinations, host_port
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Agent:
         self._traffic = Traffic(self._common, self.registry.label_of)
         self._readers = Readers()
         self._names = Names()
+        self.samples = Samples()
         self._listeners = Listeners()
         self._cluster_cidrs = tuple(cluster_cidrs)
         self._protocols = protocols
@@ -200,6 +202,8 @@ class Agent:
                     self._listeners.closed(listener)
             case events.DnsAnswer():
                 self._learn_name(event.payload, now)
+            case events.RequestSample():
+                self._show(event)
 
     def _is_new(self, event: events.ProcessExec, now: float) -> bool:
         """Whether this process runs in a cgroup that is not known yet."""
@@ -223,6 +227,23 @@ class Agent:
             return
         if answer:
             self._names.learn(answer, now)
+
+    def _show(self, event: events.RequestSample) -> None:
+        key, protocol = event.key, rows.PROTOCOLS[event.key["protocol"]]
+        outbound = key["direction"] == rows.OUTBOUND
+        status = rows.STATUSES[event.status]
+        self.samples.add(
+            Sample(
+                time=time.time(),
+                container_id=self.registry.label_of(event.owner) or "~unknown",
+                direction=rows.DIRECTIONS[key["direction"]],
+                peer=destinations(key)[0] if outbound else rows.PEERS[key["peer"]],
+                protocol=protocol,
+                status=status if protocol == "http" else rows.OK_OR_FAILED.get(status, status),
+                latency=None if event.latency is None else round(event.latency / 1e9, 6),
+                request=line(protocol, event.request),
+            )
+        )
 
     def _close(self) -> None:
         if self._translator:
@@ -308,6 +329,7 @@ class Agent:
         unparsed = {**counters.unparsed, **{("dns", reason): count for reason, count in dict(self._unreadable_dns).items()}}
         for (protocol, reason), count in unparsed.items():
             page.add("appstatus_agent_unparsed_total", count, [("protocol", protocol), ("reason", reason)])
+        page.add("appstatus_agent_samples_total", self.samples.total)
         page.add("appstatus_agent_unknown_owner_total", counters.unknown_owner)
         page.add("appstatus_agent_destinations_folded_total", counters.destinations_folded)
         for name, cost in counters.programs.items():

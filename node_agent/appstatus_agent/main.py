@@ -47,7 +47,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "capabilities BPF, PERFMON, NET_ADMIN, SYS_PTRACE and DAC_READ_SEARCH (below kernel 5.11 also SYS_RESOURCE).",
     )
     parser.add_argument("--listen", type=_listen, default=("127.0.0.1", 10301), metavar="ADDR:PORT",
-                        help="where to serve /metrics and /healthz (default 127.0.0.1:10301)")
+                        help="where to serve /metrics, /samples and /healthz (default 127.0.0.1:10301)")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument("--cgroup-root", type=Path, default=Path("/sys/fs/cgroup"), metavar="DIR",
                         help="the host's cgroup file systems (default %(default)s)")
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, lambda *_: agent.stop())
     address, port = arguments.listen
     try:
-        serve(arguments.listen, agent.scrape, agent.healthy)
+        serve(arguments.listen, agent.scrape, agent.healthy, agent.samples.text)
     except OSError as error:
         log.error("cannot listen on %s:%d: %s", address, port, error.strerror)
         return 1

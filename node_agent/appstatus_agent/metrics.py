@@ -76,6 +76,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "appstatus_agent_unparsed_total": ("counter", "Messages that could not be read, by protocol and reason"),
     "appstatus_agent_unknown_owner_total": ("counter", "Connections and requests whose container is unknown"),
     "appstatus_agent_destinations_folded_total": ("counter", "Destinations beyond 200 of a container, shown as ~other"),
+    "appstatus_agent_samples_total": ("counter", "Samples of failed and slow requests that /samples has shown"),
     "appstatus_agent_scrape_seconds": ("gauge", "Time the last scrape took"),
     "appstatus_agent_program_seconds_total": ("counter", "Run time of a program in the kernel, estimated from samples"),
     "appstatus_agent_program_runs_total": ("counter", "Runs of a program in the kernel"),

@@ -1,4 +1,4 @@
-"""The HTTP side: /metrics (gzip when asked for) and /healthz."""
+"""The HTTP side: /metrics (gzip when asked for), /samples and /healthz."""
 
 import gzip
 import logging
@@ -22,12 +22,15 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def serve(
-    listen: tuple[str, int], scrape: Callable[[str], tuple[str, Callable[[], None]]], healthy: Callable[[], str]
+    listen: tuple[str, int],
+    scrape: Callable[[str], tuple[str, Callable[[], None]]],
+    healthy: Callable[[], str],
+    samples: Callable[[], str],
 ) -> ThreadingHTTPServer:
     """Start serving in the background. OSError when the address is taken.
 
     `scrape` is given the reader's address, and returns the page and what to call once it is delivered; `healthy` returns "" or
-    what is wrong.
+    what is wrong; `samples` lines of JSON.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -46,8 +49,10 @@ def serve(
             elif path == "/healthz":
                 wrong = healthy()
                 self._answer(503 if wrong else 200, wrong or "ok\n")
+            elif path == "/samples":
+                self._answer(200, samples(), "application/jsonl")
             else:
-                self._answer(404, "Here are /metrics and /healthz.\n")
+                self._answer(404, "Here are /metrics, /samples and /healthz.\n")
 
         def _client_gave_up(self) -> bool:
             """It has closed the connection: what is then written goes nowhere, but the first write does not say so."""

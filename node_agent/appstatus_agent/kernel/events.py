@@ -4,9 +4,14 @@
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+
+from appstatus_agent.kernel import rows
 from appstatus_agent.kernel.rows import address
 
 _EVENT = struct.Struct("=QQQIHHIHH")  # struct event
+_SAMPLE = struct.Struct("=QIxxxx")  # struct sample, behind its key
+_NO_LATENCY = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,16 @@ class DnsAnswer(Event):
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class RequestSample(Event):
+    """A request that failed or was slow: at most 10 a second per node, and only where one had failed just before."""
+
+    key: np.void  # rows.SERIES_KEY
+    status: int  # index in rows.STATUSES
+    latency: int | None  # ns
+    request: bytes  # its first bytes, as they were: at most 128
+
+
 def decode(record: memoryview) -> Event | None:
     """One record of the ring buffer; None if a newer kernel side reports what this one does not know."""
     at, owner, owner_v1, pid, kind, length, number, port, _ = _EVENT.unpack_from(record)
@@ -77,6 +92,11 @@ def decode(record: memoryview) -> Event | None:
             return CgroupChange(*common, _text(data), number, kind == 6)
         case 8:
             return DnsAnswer(*common, data)
+        case 9:
+            (key,) = np.frombuffer(data, rows.SERIES_KEY, 1)
+            latency, length = _SAMPLE.unpack_from(data, rows.SERIES_KEY.itemsize)
+            begins = rows.SERIES_KEY.itemsize + _SAMPLE.size
+            return RequestSample(*common, key, number, None if latency == _NO_LATENCY else latency, data[begins : begins + length])
     return None
 
 

@@ -13,7 +13,7 @@ from appstatus_agent.server import serve
 def server():
     """Its page is `text` once `ready`; `delivered` tells of each."""
     page = Page()
-    running = serve(("127.0.0.1", 0), page.scrape, lambda: "")
+    running = serve(("127.0.0.1", 0), page.scrape, lambda: "", lambda: "{}\n")
     page.address = running.server_address
     yield page
     running.shutdown()

@@ -1,0 +1,103 @@
+"""The first bytes of a request -> one line that tells which it was, and nothing of what was in it.
+
+What cannot be read is not shown: the line is then the protocol's name alone. Values never pass: numbers, texts, keys, query
+strings, and what looks like an identifier or a token in a path become `?` or `*`.
+"""
+
+import re
+import struct
+from collections.abc import Callable
+
+import sqlparse
+from sqlparse import tokens
+
+MOST = 100  # characters
+# A part of a path that names one thing of many: a number, a UUID, or a long word that has digits.
+_ONE_OF_MANY = re.compile(r"\d+|[0-9a-f]{8}-[0-9a-f-]{27}|(?=\w*\d)[\w~.=+-]{12,}|[\w~.=+-]{25,}", re.IGNORECASE)
+_METHOD = re.compile(rb"([A-Z]{3,16}) (\S*)")
+_WORD = re.compile(rb"[A-Za-z]{2,24}")
+_WHOLE = (tokens.Literal, tokens.Name.Placeholder)
+
+
+def line(protocol: str, request: bytes) -> str:
+    """At most ``MOST`` characters."""
+    read = _READERS.get(protocol)
+    text = read(request) if read else ""
+    return f"{protocol} {text}"[:MOST].strip()
+
+
+def _http(request: bytes) -> str:
+    found = _METHOD.match(request)
+    if not found:
+        return ""
+    path, question, _ = found[2].decode("ascii", "replace").partition("?")
+    parts = ["*" if _ONE_OF_MANY.fullmatch(part) else part for part in path.split("/")]
+    return f"{found[1].decode()} {_printable(['/'.join(parts)])}{'?...' if question else ''}"
+
+
+def _redis(request: bytes) -> str:
+    """The command and how many arguments it has."""
+    parts = request.split(b"\r\n")
+    if not request.startswith(b"*") or len(parts) < 3 or not _WORD.fullmatch(parts[2]) or not parts[0][1:].isdigit():
+        return ""
+    return " ".join([parts[2].decode().upper(), *["?"] * min(int(parts[0][1:]) - 1, 8)])
+
+
+def _postgres(request: bytes) -> str:
+    """A Query's text, or that of the first Parse."""
+    kind, body = request[:1], request[5:]
+    if kind == b"P":
+        _, _, body = body.partition(b"\0")
+    return _sql(body.partition(b"\0")[0]) if kind in b"QP" and kind else ""
+
+
+def _mysql(request: bytes) -> str:
+    """Of COM_QUERY and COM_STMT_PREPARE."""
+    return _sql(request[5:]) if request[4:5] in (b"\x03", b"\x16") else ""
+
+
+def _sql(text: bytes) -> str:
+    shown = []
+    for statement in sqlparse.parse(text.decode("utf-8", "replace")):
+        for token in statement.flatten():
+            if token.ttype in tokens.Comment:
+                continue
+            if token.ttype in tokens.Error or (token.value[:1] in "'$" and not any(token.ttype in kind for kind in _WHOLE)):
+                return _printable([*shown, "?"])  # a text that a cut has left open, or none that can be read
+            # What is in double quotes is a name in PostgreSQL, and a text in MySQL.
+            shown.append("?" if token.ttype in tokens.Literal or token.value[:1] == '"' else token.value)
+    return _printable(shown)
+
+
+def _printable(parts: list[str]) -> str:
+    return "".join(c if c.isprintable() else "?" for c in " ".join("".join(parts).split()))
+
+
+_KAFKA = (
+    "Produce", "Fetch", "ListOffsets", "Metadata", "LeaderAndIsr", "StopReplica", "UpdateMetadata", "ControlledShutdown",
+    "OffsetCommit", "OffsetFetch", "FindCoordinator", "JoinGroup", "Heartbeat", "LeaveGroup", "SyncGroup", "DescribeGroups",
+    "ListGroups",
+)  # fmt: skip
+
+
+def _kafka(request: bytes) -> str:
+    if len(request) < 8:
+        return ""
+    key, version = struct.unpack_from(">HH", request, 4)
+    return f"{_KAFKA[key] if key < len(_KAFKA) else f'key {key}'} v{version}"
+
+
+def _mongo(request: bytes) -> str:
+    """The command, and the collection that it names."""
+    found = re.match(rb"\x02([A-Za-z]{1,24})\0....([\w.-]{1,60})\0", request[25:], re.DOTALL)
+    return f"{found[1].decode()} {found[2].decode()}" if found and request[12:16] == b"\xdd\x07\0\0" else ""
+
+
+_READERS: dict[str, Callable[[bytes], str]] = {
+    "http": _http,
+    "redis": _redis,
+    "postgres": _postgres,
+    "mysql": _mysql,
+    "kafka": _kafka,
+    "mongo": _mongo,
+}
