@@ -57,7 +57,7 @@ def _mysql(request: bytes) -> str:
 
 
 def _sql(text: bytes) -> str:
-    shown = []
+    shown: list[str] = []
     for statement in sqlparse.parse(text.decode("utf-8", "replace")):
         for token in statement.flatten():
             if token.ttype in tokens.Comment:
