@@ -63,17 +63,17 @@ static __always_inline const struct http2_rule *http2_rule(__u32 type)
 	return &http2_rules[type];
 }
 
-/* Is no frame like this? */
-static __always_inline __u64 http2_impossible(const struct http2_rule *rule, __u32 length, __u32 id)
+/* Is no frame like this? (A megabyte in one is what nobody asks for.) */
+static __always_inline __u64 http2_impossible(const struct http2_rule *rule, __u32 flags, __u32 length, __u32 id)
 {
-	return (is_not_0(rule->length) & is_not_0(length ^ rule->length)) | !(rule->of & (2 - is_not_0(id)));
+	return (is_not_0(rule->length) & is_not_0(length ^ rule->length)) | !(rule->of & (2 - is_not_0(id))) |
+	       is_not_0(flags & ~rule->flags) | id >> 31 | is_not_0(length >> 20);
 }
 
 /* Is it no likely one, where another protocol's bytes might be, or the middle of a frame? */
 static __always_inline __u64 http2_unlikely(const struct http2_rule *rule, __u32 type, __u32 flags, __u32 length, __u32 id)
 {
-	return less(HTTP2_CONTINUATION, type) | less(HTTP2_USUAL, length) | is_not_0(flags & ~rule->flags) | id >> 31 |
-	       http2_impossible(rule, length, id);
+	return less(HTTP2_CONTINUATION, type) | less(HTTP2_USUAL, length) | http2_impossible(rule, flags, length, id);
 }
 
 /* The client's preface, or a frame of a client's; HEADERS whose first field is one of a request's. */
@@ -137,7 +137,7 @@ static __always_inline void http2_header(struct stream *stream, struct reading *
 	__u32 padded = flags >> 3 & rule->block & is_not_0(rule->flags & HTTP2_PADDED);
 	__u32 before = rule->before + padded + 5 * (flags >> 5 & is_not_0(rule->flags & HTTP2_PRIORITIES));
 	__u32 padding = (w1 >> 8 & 255) * padded, continues = 1 - is_not_0(type ^ HTTP2_CONTINUATION);
-	__u64 lost = http2_impossible(rule, length, id & ~HTTP2_OPEN) | (*more >> 31 ^ continues) | less(length, before + padding);
+	__u64 lost = http2_impossible(rule, flags, length, id) | (*more >> 31 ^ continues) | less(length, before + padding);
 	__u32 last, tail;
 
 	lost |= !!(stream->flags & STREAM_GAP) & http2_unlikely(rule, type, flags, length, id);
@@ -223,8 +223,8 @@ static __always_inline void http2_elements(struct stream *stream, struct reading
 		if (!here || r->stop || r->kind & HPACK_STRING_ENDS)
 			break;
 		hpack_element(h, r, here, word(scratch, r->at));
-		r->at += r->kind & 0xffff;
-		stream->left -= r->kind & 0xffff;
+		r->at += r->kind & HPACK_BYTES;
+		stream->left -= r->kind & HPACK_BYTES;
 		forget();
 	}
 	forget();

@@ -21,7 +21,8 @@ enum verdict { NO, MAYBE, YES };
 
 /* What one run reads at most: each step is looked at by the verifier. */
 #define FURTHER_STEPS 24
-#define UNROLLED 4
+#define CALL_STEPS 8
+#define UNROLLED 8
 
 /* HTTP/2's, in calls.h. */
 static __always_inline void count_calls(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
@@ -235,13 +236,13 @@ static __always_inline void call_steps(struct conn *conn, struct stream *stream,
 				       step_function step)
 {
 #pragma nounroll
-	for (int i = 0; i < CALLS / UNROLLED; i++) {
+	for (int i = 0; i < CALL_STEPS / UNROLLED; i++) {
 #pragma unroll
 		for (int j = 0; j < UNROLLED; j++) {
 			forget();
 			if (stream->state == STREAM_BODY)
 				r->at += pass(conn, stream, r, r->end - r->at);
-			if (r->at < r->end && !r->stop)
+			if (r->at < r->end && !r->stop && r->calls < CALLS)
 				step(conn, stream, r, scratch);
 		}
 	}
