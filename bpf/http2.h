@@ -214,7 +214,7 @@ static __always_inline void http2_block_ends(struct stream *stream, struct readi
 static __always_inline void http2_elements(struct stream *stream, struct reading *r, struct hpack *h, const struct scratch *scratch)
 {
 	r->kind = 0;
-#pragma unroll
+#pragma nounroll
 	for (int i = 0; i < HTTP2_ELEMENTS; i++) {
 		__u32 here = r->end - r->at;
 
