@@ -332,5 +332,46 @@ def _kafka(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> 
     return events
 
 
-ORACLES = {"http": _http, "kafka": _kafka, "mysql": _mysql, "postgres": _postgres, "redis": _redis}
-DECODED_AS = {"http": "http", "kafka": "kafka", "mysql": "mysql", "postgres": "pgsql", "redis": "resp"}
+MONGO_UNANSWERED = {"2001", "2002", "2006", "2007"}  # of the old opcodes: update, insert, delete, kill cursors
+MONGO_CLIENTS = {2, 9, 11, 13, 14, 16, 18, 20, 26, 27, 28, 40, 43, 48, *range(52, 58), 59, 66, 67, 72, 85, 86, 121, 11000}
+
+
+def _mongo_outcome(names: list[str], numbers: dict[str, str]) -> str:
+    """Of an answer's fields: an error begins with ``ok``, 0, and has its code behind; wrong writes are in a list of their own."""
+    code = numbers.get("code", "")
+    if (names[:1] == ["ok"] and float(numbers.get("ok", "1")) == 0) or "writeErrors" in names:
+        return "client_error" if code and (int(code) in MONGO_CLIENTS or int(code) > 15900) else "failed"
+    return "ok"
+
+
+def _mongo(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:
+    """Frames; the numbers among an answer's fields in their order (names of a document's documents come among them)."""
+    types = {"0x01": "double", "0x10": "int", "0x12": "int64"}
+    events = defaultdict(list)
+    names = ("opcode", "msg.flags.moretocome", "reply.flags.queryfailure", "element.name", "element.type")
+    names = (*names, *(f"element.value.{kind}" for kind in types.values()))
+    names = ("tcp.stream", "tcp.srcport", *(f"mongo.{name}" for name in names))
+    for number, source, opcodes, more, failure, fields_, kinds, *values in fields(capture, *names, read="mongo", options=decode):
+        if number not in found:
+            continue
+        if source == found[number].client:
+            unanswered = iter(more.split(","))
+            for opcode in opcodes.split(","):
+                events[number].append("request")
+                if opcode in MONGO_UNANSWERED or (opcode == "2013" and next(unanswered, "") in ("1", "True")):
+                    events[number].append("ok")
+            continue
+        rows_ = {kind: iter(row.split(",")) for kind, row in zip(types.values(), values, strict=True)}
+        elements = fields_.split(",")
+        numbers: dict[str, str] = {}
+        for name, kind in zip(elements, kinds.split(","), strict=False):
+            if kind in types:
+                numbers.setdefault(name, next(rows_[types[kind]], "0"))
+        for opcode in opcodes.split(","):
+            outcome = "failed" if opcode == "1" and failure in ("1", "True") else _mongo_outcome(elements, numbers)
+            events[number].append("unknown" if opcode == "2012" else "ok" if opcode == "1" and outcome != "failed" else outcome)
+    return events
+
+
+ORACLES = {"http": _http, "kafka": _kafka, "mongo": _mongo, "mysql": _mysql, "postgres": _postgres, "redis": _redis}
+DECODED_AS = {"http": "http", "kafka": "kafka", "mongo": "mongo", "mysql": "mysql", "postgres": "pgsql", "redis": "resp"}

@@ -10,6 +10,8 @@ static __always_inline void begin(struct conn *conn, struct bpf_sock *sk, const 
 	conn->id = bpf_get_prandom_u32();
 	conn->lookups = 8;
 	conn->owner = owner_of(sk, tuple);
+	if (unlikely(owner_is_watched(conn->owner)))
+		conn->watched = WATCHED_REQUESTS;
 	conn->peer = peer_of(tuple);
 }
 

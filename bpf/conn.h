@@ -4,6 +4,7 @@
 #define APPSTATUS_CONN_H
 
 #include "packet.h"
+#include "sample.h"
 #include "series.h"
 
 struct {

@@ -6,18 +6,14 @@
 #include "packet.h"
 
 #define DNS_PER_SECOND 100
-struct dns_rate {
-	__u64 second;
-	__u64 sent;
-};
-MAP(dns_rates, ARRAY, __u32, struct dns_rate, 1, 0);
+MAP(dns_rates, ARRAY, __u32, struct rate, 1, 0);
 
 static __always_inline void dns(struct __sk_buff *skb, const struct packet *packet)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u16 *source = data + (packet->l4 & 127);
 	__u32 zero = 0, offset = packet->l4 + 8, length = skb->len - offset;
-	struct dns_rate *rate;
+	struct rate *rate;
 	struct bpf_sock *sk;
 	struct event *event;
 	__u64 now;
@@ -37,15 +33,10 @@ static __always_inline void dns(struct __sk_buff *skb, const struct packet *pack
 	if (!rate)
 		return;
 	now = bpf_ktime_get_ns();
-	if (rate->second != now >> 30) {
-		rate->second = now >> 30;
-		rate->sent = 0;
-	}
-	if (rate->sent >= DNS_PER_SECOND) {
+	if (!within(rate, DNS_PER_SECOND, now)) {
 		count(LOST_DNS);
 		return;
 	}
-	rate->sent++;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event) + EVENT_DATA, 0);
 	if (!event) {
 		count(LOST_EVENTS);

@@ -83,7 +83,12 @@ struct reading {
 	__u32 ok;
 	__u32 client_errors;
 	__u32 failed;
+	__u32 unknown;
 	__u32 latencies;
+	__u8 began_as; /* the stream's state before this run */
+	__u16 begun; /* requests of the connection before this run */
+	__u32 last_status; /* of this run's answers */
+	__u64 last_latency;
 	__u64 latency[PIPELINE];
 	/* What a step found, for the next part of it: told by memory, its ways meet again. */
 	__u32 kind;
@@ -114,6 +119,7 @@ struct scratch {
 	__u64 own; /* of one CPU's ingress */
 	struct reading reading;
 	__u8 bytes[BYTES + 64];
+	struct text text;
 };
 #define SHARED_SCRATCHES 128
 #define OWN_SCRATCHES 64 /* behind them, of CPUs; those beyond share */
@@ -165,6 +171,44 @@ static __always_inline __u64 word(const struct scratch *scratch, __u32 at)
 	at &= BYTES - 1;
 	barrier_var(at);
 	return *(const __u64 *)(scratch->bytes + at);
+}
+
+/* Before a run. Without a branch: each would double what the verifier has to look at behind. */
+static __always_inline void run_begins(const struct conn *conn, const struct stream *stream, struct reading *r)
+{
+	r->last_status = 0;
+	r->last_latency = NO_LATENCY;
+	r->begun = conn->stream[0].requests;
+	r->began_as = stream->state;
+}
+
+/* The bytes it began with are those of the first request that it met, if a message began there. */
+static __always_inline void keep_text(struct conn *conn, struct scratch *scratch)
+{
+	struct reading *r = &scratch->reading;
+	struct text_key key = { .conn = conn->id, .number = r->begun };
+
+	if (r->began_as > HTTP_HEAD || conn->stream[0].requests == r->begun)
+		return;
+	conn->watched--;
+	scratch->text.length = r->end < SAMPLE_BYTES ? r->end : SAMPLE_BYTES;
+	__builtin_memcpy(scratch->text.bytes, scratch->bytes, SAMPLE_BYTES);
+	bpf_map_update_elem(&texts, &key, &scratch->text, BPF_ANY);
+}
+
+/* Behind a run, of which the last answer stands for all. Number of a request that is worth a sample, and SAMPLE; else 0. */
+static __always_inline __u32 run_ends(struct conn *conn, struct scratch *scratch)
+{
+	struct reading *r = &scratch->reading;
+
+	if (r->request) {
+		if (unlikely(conn->watched))
+			keep_text(conn, scratch);
+		return 0;
+	}
+	if (likely(r->last_status != STATUS_FAILED && r->last_latency + 1 <= config.slow_ns))
+		return 0;
+	return worth_a_sample(conn, conn->stream[1].requests - 1, r->last_status, r->last_latency, r->now);
 }
 
 /* Where the stream is in its messages is not known any more. */

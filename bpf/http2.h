@@ -151,7 +151,7 @@ static __always_inline void http2_header(struct stream *stream, struct reading *
 	r->value = id;
 	r->found = (last - tail) * TELLS_END | (1 - is_not_0(type ^ HTTP2_RST_STREAM)) * TELLS_RESET;
 	r->kind = (type | flags << 8 | padding << 16) * rule->block;
-	r->first = r->at || !r->began ? r->now : r->began;
+	r->first = came(r);
 	r->at += HTTP2_HEADER + before;
 	stream->left = length - before - padding - tail;
 	stream->state = STREAM_BODY - rule->block * (STREAM_BODY - HTTP2_BLOCK);

@@ -174,13 +174,16 @@ static __always_inline void response_header_ends(struct __sk_buff *skb, struct b
 	}
 	slot = next_slot(conn);
 	if (!(slot & SLOT_OVERDUE && slot & SLOT_VALID)) {
+		/* Good answers only: an error is often fast, and would make the others look so. */
+		__u64 latency = !slot || status == 101 || status >= 500 || r->message.flags & MESSAGE_STREAM ?
+					NO_LATENCY :
+					since(slot, r->message.first);
+		__u32 class = status < 600 ? hundreds(status) - 1 : STATUS_UNKNOWN;
+
 		key_of(conn, &tuple, (slot ? slot : conn->peer) & SLOT_PEER, &key);
-		request_ended(&key, status < 600 ? hundreds(status) - 1 : STATUS_UNKNOWN,
-			      /* Good answers only: an error is often fast, and would make the others look so. */
-			      !slot || status == 101 || status >= 500 || r->message.flags & MESSAGE_STREAM ?
-				      NO_LATENCY :
-				      since(slot, r->message.first),
-			      r->now, 1);
+		request_ended(&key, class, latency, r->now, 1);
+		r->last_status = class;
+		r->last_latency = latency;
 	}
 	stream->flags &= ~STREAM_DOUBT;
 	if (!(slot & SLOT_VALID))

@@ -133,6 +133,7 @@ static __always_inline void http_run(struct __sk_buff *skb, struct bpf_sock *sk,
 		lose(conn, stream, r);
 		return;
 	}
+	run_begins(conn, stream, r);
 #pragma nounroll
 	for (int i = 0; i < STEPS; i++) {
 		forget();

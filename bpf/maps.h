@@ -24,6 +24,7 @@ struct config {
 	__u32 sockets_map; /* id of map `sockets`, for programs that may not call its helper */
 	__u32 v1_owners; /* the memory controller is in a v1 hierarchy: owners may be found there only */
 	__u32 connect_ms; /* a connect that nobody answers for so long has failed */
+	__u64 slow_ns; /* an answer that takes longer is slow: its request is worth a sample */
 };
 const volatile struct config config SEC(".rodata.config");
 
@@ -65,6 +66,21 @@ static __always_inline void count(__u32 counter)
 
 	if (value)
 		add(value, 1);
+}
+
+/* What may happen so many times in a second (of 2^30 ns). */
+struct rate {
+	__u64 second;
+	__u64 times;
+};
+
+static __always_inline bool within(struct rate *rate, __u64 most, __u64 now)
+{
+	if (rate->second != now >> 30) {
+		rate->second = now >> 30;
+		rate->times = 0;
+	}
+	return rate->times++ < most;
 }
 
 /* Time of a run that is to be measured, else 0. */

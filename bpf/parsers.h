@@ -11,11 +11,12 @@ struct run {
 	__u64 cost; /* begin of the measured time, or 0 */
 	__u32 offset; /* of the bytes to read next */
 	__u32 ends; /* not 0: a FIN follows these bytes */
+	__u32 sample; /* not 0: see run_ends() */
 };
 
 /* Behind these: the further protocols, each with a part of its own. In the order of kernel/loader.py, which fills the table with what
  * the kernel takes. */
-enum part { PART_TAP, PART_BEGIN, PART_EARLY, PART_END, PART_RECOGNISE, PART_FURTHER };
+enum part { PART_TAP, PART_BEGIN, PART_EARLY, PART_END, PART_SAMPLE, PART_RECOGNISE, PART_FURTHER };
 #define PART_OF(protocol) (PART_FURTHER + (protocol) - (PROTOCOL_HTTP + 1))
 #define PARTS PART_OF(PROTOCOLS)
 
@@ -25,7 +26,8 @@ MAP(parts, PROG_ARRAY, __u32, __u32, PARTS, 0);
 
 static __always_inline struct run kept(struct __sk_buff *skb)
 {
-	struct run run = { .offset = skb->cb[0], .ends = skb->cb[1], .cost = skb->cb[2] | (__u64)skb->cb[3] << 32 };
+	struct run run = { .offset = skb->cb[0], .ends = skb->cb[1], .cost = skb->cb[2] | (__u64)skb->cb[3] << 32,
+			   .sample = skb->cb[4] };
 
 	return run;
 }
@@ -37,6 +39,7 @@ static __always_inline void call(struct __sk_buff *skb, __u32 part, const struct
 	skb->cb[1] = run->ends;
 	skb->cb[2] = run->cost;
 	skb->cb[3] = run->cost >> 32;
+	skb->cb[4] = run->sample;
 	bpf_tail_call(skb, &parts, part);
 }
 
@@ -121,6 +124,8 @@ static __always_inline void http(struct __sk_buff *skb, struct bpf_sock *sk, str
 	forget();
 	http_run(skb, sk, conn, stream, scratch);
 	forget();
+	run->sample = run_ends(conn, scratch);
+	forget();
 	run->offset = r->offset;
 	more = r->more;
 	lost = r->stop == STOP_LOST;
@@ -141,9 +146,31 @@ static __always_inline int finish(struct __sk_buff *skb, struct conn *conn, cons
 
 	if (!egress && unlikely(conn->stream[0].flags & STREAM_HOLE))
 		pass_hole(skb, conn, &conn->stream[0], !conn->requests);
+	if (unlikely(run->sample))
+		call(skb, PART_SAMPLE, run);
 	if (unlikely(run->ends))
 		call(skb, PART_END, run);
 	return leave(egress, run->cost);
+}
+
+/* Tells of a request that ended badly, or late. */
+SEC("cgroup/skb")
+int tap_sample(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = sock_of(skb);
+	struct conn *conn = sk ? bpf_sk_storage_get(&sockets, sk, 0, 0) : 0;
+	struct run run = kept(skb);
+	struct series_key key;
+	struct tuple tuple;
+
+	if (conn) {
+		tuple_of_socket(sk, skb->protocol == bpf_htons(ETH_P_IPV6), &tuple);
+		key_of(conn, &tuple, conn->peer & SLOT_PEER, &key);
+		tell(conn, &key, run.sample);
+	}
+	if (run.ends)
+		call(skb, PART_END, &run);
+	return leave(is_egress(skb), run.cost);
 }
 
 /* The side that owes answers ends the connection by FIN. (A client's FIN alone may be a half-close. RST, and everything else

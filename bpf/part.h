@@ -77,6 +77,8 @@ static __always_inline int further(struct __sk_buff *skb, __u32 protocol, step_f
 	forget();
 	steps(skb, sk, conn, stream, scratch, protocol, step);
 	forget();
+	run.sample = run_ends(conn, scratch);
+	forget();
 	run.offset = r->offset;
 	egress = r->more; /* what the verifier need not follow any more */
 	if (r->stop == STOP_LOST && conn->protocol == protocol)

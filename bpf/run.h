@@ -80,18 +80,30 @@ static __always_inline bool awaited(const struct conn *conn, const struct readin
 	return waiting(conn) > r->answers;
 }
 
-/* Latency of the answer whose first byte is at hand. */
-static __always_inline __u64 latency_now(const struct conn *conn, const struct stream *stream, const struct reading *r)
+/* When the byte at hand came. */
+static __always_inline __u64 came(const struct reading *r)
+{
+	return r->at || !r->began ? r->now : r->began;
+}
+
+/* Latency of the next answer, whose first byte came then. */
+static __always_inline __u64 latency_at(const struct conn *conn, const struct stream *stream, const struct reading *r, __u64 when)
 {
 	__u64 slot = asked(conn, r);
 
 	if (!slot || slot & SLOT_LONG || (stream->flags & STREAM_GAP && waiting(conn) > 1))
 		return NO_LATENCY;
-	return since(slot, r->now);
+	return since(slot, when);
+}
+
+/* Of the answer whose first byte is at hand, and is not of the segment before. */
+static __always_inline __u64 latency_now(const struct conn *conn, const struct stream *stream, const struct reading *r)
+{
+	return latency_at(conn, stream, r, r->now);
 }
 
 /* An answer, of which nobody waits for more to tell how it ends. Only where one is awaited. */
-static __always_inline void answer(struct conn *conn, struct reading *r, enum outcome outcome, __u64 latency)
+static __always_inline void answer(struct conn *conn, struct reading *r, __u32 outcome, __u64 latency)
 {
 	__u64 slot = asked(conn, r);
 	__u32 i;
@@ -99,8 +111,14 @@ static __always_inline void answer(struct conn *conn, struct reading *r, enum ou
 	r->answers++;
 	if (slot & SLOT_OVERDUE)
 		return;
+	r->last_status = outcome;
+	r->last_latency = latency;
 	if (outcome == STATUS_FAILED) {
 		r->failed++;
+		return;
+	}
+	if (outcome == STATUS_UNKNOWN) {
+		r->unknown++;
 		return;
 	}
 	if (outcome == STATUS_CLIENT_ERROR)
@@ -133,7 +151,7 @@ static __always_inline void count_answers(struct __sk_buff *skb, struct bpf_sock
 		stream->flags &= ~(STREAM_GAP | STREAM_MISSED);
 	}
 	conn->stream[1].requests += r->answers;
-	if (!(r->ok + r->client_errors + r->failed))
+	if (!(r->ok + r->client_errors + r->failed + r->unknown))
 		return;
 	key_of(conn, &tuple, conn->peer & SLOT_PEER, &key);
 	series = find_series(&requests, &zero_request, &key, FULL_REQUESTS);
@@ -142,6 +160,7 @@ static __always_inline void count_answers(struct __sk_buff *skb, struct bpf_sock
 	add(&series->ended[STATUS_OK], r->ok);
 	add(&series->ended[STATUS_CLIENT_ERROR], r->client_errors);
 	add(&series->ended[STATUS_FAILED], r->failed);
+	add(&series->ended[STATUS_UNKNOWN], r->unknown);
 #pragma unroll
 	for (__u32 i = 0; i < PIPELINE; i++) {
 		__u32 bucket;
@@ -165,7 +184,7 @@ static __always_inline bool bring(struct __sk_buff *skb, struct conn *conn, stru
 	r->stop = 0;
 	r->began = 0;
 	r->more = 0;
-	r->answers = r->ok = r->client_errors = r->failed = r->latencies = r->calls = 0;
+	r->answers = r->ok = r->client_errors = r->failed = r->unknown = r->latencies = r->calls = 0;
 	if (stream->state == STREAM_LOST) {
 		stream->state = STREAM_START;
 		*more_of(conn, r->egress) = 0;
@@ -253,6 +272,7 @@ static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, st
 		lose(conn, stream, r);
 		return;
 	}
+	run_begins(conn, stream, r);
 	if (protocol == PROTOCOL_GRPC)
 		call_steps(conn, stream, r, scratch, step);
 #pragma nounroll

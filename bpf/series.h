@@ -100,9 +100,10 @@ static __always_inline void *find_series(void *map, void *zeros, struct series_k
 	value = bpf_map_lookup_elem(zeros, &zero);
 	if (!value)
 		return 0;
-	if (bpf_map_update_elem(map, key, value, BPF_NOEXIST) == -7 /* E2BIG */)
-		count(full);
+	bpf_map_update_elem(map, key, value, BPF_NOEXIST);
 	value = bpf_map_lookup_elem(map, key);
+	if (!value) /* full, or no memory at the moment */
+		count(full);
 	return value;
 }
 

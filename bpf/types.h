@@ -28,7 +28,7 @@ enum direction { OUTBOUND, INBOUND };
 
 /* Protocols beside HTTP: what comes here has NAME.h, with NAME_recognise and NAME_step. In the order in which they are asked whether
  * a connection is theirs, and of PROTOCOLS in rows.py. */
-#define FURTHER_PROTOCOLS(P) P(REDIS, redis) P(POSTGRES, postgres) P(MYSQL, mysql) P(KAFKA, kafka) P(GRPC, grpc)
+#define FURTHER_PROTOCOLS(P) P(REDIS, redis) P(POSTGRES, postgres) P(MYSQL, mysql) P(KAFKA, kafka) P(MONGO, mongo) P(GRPC, grpc)
 /* GRPC: a connection that speaks HTTP/2. Its requests are HTTP's, or gRPC's own.
  * Of them, those whose server may speak first: these have NAME_greets. */
 #define GREETING_PROTOCOLS(P) P(MYSQL, mysql) P(GRPC, grpc)
@@ -174,7 +174,8 @@ struct conn {
 	__u8 protocol;
 	__u8 requests; /* hook direction that carries requests: 0 ingress, 1 egress */
 	__u8 peer; /* class of the remote address */
-	__u8 lookups; /* of the NAT mapping still allowed */
+	__u8 lookups : 4; /* of the NAT mapping still allowed */
+	__u8 watched : 4; /* requests whose first bytes are still kept: see sample.h */
 	__u8 fresh; /* seen from its first byte on */
 	__u8 understood; /* a request has been: the protocol is no guess any more; and of HTTP/2 of what kind the last one was */
 	__u32 more[2]; /* by hook direction, the parser's own. Not 0: the message goes on behind this part of it */
@@ -187,7 +188,7 @@ _Static_assert(sizeof(struct conn) == 128 - 8, "two cache lines");
 
 /* ---- ring buffer ---- */
 
-enum event_kind { EVENT_EXEC = 1, EVENT_EXIT, EVENT_OOM, EVENT_LISTEN, EVENT_LISTEN_END, EVENT_CGROUP_MADE, EVENT_CGROUP_GONE, EVENT_DNS };
+enum event_kind { EVENT_EXEC = 1, EVENT_EXIT, EVENT_OOM, EVENT_LISTEN, EVENT_LISTEN_END, EVENT_CGROUP_MADE, EVENT_CGROUP_GONE, EVENT_DNS, EVENT_SAMPLE };
 
 struct event {
 	__u64 at;
@@ -203,6 +204,16 @@ struct event {
 };
 
 #define EVENT_DATA 512
+#define SAMPLE_BYTES 128
+
+/* Data of EVENT_SAMPLE, whose number is the status. */
+struct sample {
+	struct series_key key;
+	__u64 latency; /* ns; all ones: none */
+	__u32 length;
+	__u32 zero;
+	__u8 bytes[SAMPLE_BYTES]; /* of the request */
+};
 
 /* Found by the task_file iterator at start. */
 struct found_socket {
@@ -223,6 +234,7 @@ struct found_socket {
 enum counter {
 	LOST_EVENTS,
 	LOST_DNS,
+	LOST_SAMPLES,
 	FULL_REQUESTS,
 	FULL_TCP,
 	FULL_CONNECTIONS,

@@ -34,6 +34,7 @@ class Counters:
 _COUNTERS: tuple[tuple[str, object], ...] = (
     ("events_lost", "ring"),
     ("events_lost", "dns_rate"),
+    ("events_lost", "sample_rate"),
     ("map_full", "requests"),
     ("map_full", "tcp"),
     ("map_full", "connections"),

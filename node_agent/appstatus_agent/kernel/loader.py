@@ -41,7 +41,7 @@ _CONNECTIONS = _Walk("walk_connections", "connections", "walk_connections_at_onc
 
 _FURTHER = {protocol: f"tap_{protocol}" for protocol in rows.PROTOCOLS[2:]}
 # The tap's programs call each other by these numbers: enum part of bpf/parsers.h.
-_PARTS = ("tap", "tap_begin", "tap_early", "tap_end", "tap_recognise", *_FURTHER.values())
+_PARTS = ("tap", "tap_begin", "tap_early", "tap_end", "tap_sample", "tap_recognise", *_FURTHER.values())
 
 # Programs whose refusal turns off only what they are for.
 _OPTIONAL = {

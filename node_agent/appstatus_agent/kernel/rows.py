@@ -18,7 +18,7 @@ OWNER_UNKNOWN = 0
 OUTBOUND, INBOUND = 0, 1
 DIRECTIONS = ("outbound", "inbound")
 
-PROTOCOLS = ("", "http", "redis", "postgres", "mysql", "kafka", "grpc")  # index = column `protocol`; 0 never leaves the kernel
+PROTOCOLS = ("", "http", "redis", "postgres", "mysql", "kafka", "mongo", "grpc")  # index = column `protocol`; 0 never leaves the kernel
 
 
 def noun(protocol: str) -> str:

@@ -19,12 +19,13 @@ class Config:
     max_connections: int = 262_144
     destinations_per_owner: int = 200
     overdue_seconds: float = 30.0
+    slow_seconds: float = 0.5  # an answer that takes longer is worth a sample of its request
     connect_seconds: float = 10.0  # a connect without an answer for so long is counted as failed
     node_ips: Iterable[str] = ()  # these two as in Kernel.set_networks, known before the first packet is seen:
     cluster_cidrs: Iterable[str] = ()  # a connection keeps the peer class that it has at its beginning
 
 
-STRUCT_CONFIG = struct.Struct("=QQIIII")  # of bpf/maps.h
+STRUCT_CONFIG = struct.Struct("=QQIIIIQ")  # of bpf/maps.h
 
 
 def find_objects() -> Path:
@@ -88,4 +89,5 @@ def struct_config(config: Config, root: Path | None, sockets_map: int) -> bytes:
         sockets_map,
         memory_is_v1(),
         int(config.connect_seconds * 1e3),
+        int(config.slow_seconds * 1e9),
     )

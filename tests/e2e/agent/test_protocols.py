@@ -5,6 +5,7 @@ One entry of PROTOCOLS for each; every test runs on all of them.
 """
 
 import random
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,6 +100,46 @@ KAFKA = Protocol(
 )
 
 
+def mongo(opcode: int, body: bytes, answers: int = 0) -> bytes:
+    """A frame."""
+    numbers = (16 + len(body), 7, answers, opcode)
+    return b"".join(n.to_bytes(4, "little") for n in numbers) + body
+
+
+def bson(**fields: object) -> bytes:
+    """A document of numbers, texts, documents and lists of documents."""
+    body = b""
+    for name, value in fields.items():
+        at = name.encode() + b"\0"
+        match value:
+            case float():
+                body += b"\x01" + at + struct.pack("<d", value)
+            case int():
+                body += b"\x10" + at + value.to_bytes(4, "little")
+            case str():
+                body += b"\x02" + at + (len(value) + 1).to_bytes(4, "little") + value.encode() + b"\0"
+            case dict():
+                body += b"\x03" + at + bson(**value)
+            case list():
+                body += b"\x04" + at + bson(**{str(i): item for i, item in enumerate(value)})
+    return (len(body) + 5).to_bytes(4, "little") + body + b"\0"
+
+
+def mongo_msg(flags: int = 0, answers: int = 0, **fields: object) -> bytes:
+    return mongo(2013, flags.to_bytes(4, "little") + b"\0" + bson(**fields), answers)
+
+
+def mongo_error(code: int, text: str) -> bytes:
+    return mongo_msg(answers=7, ok=0.0, errmsg=text, code=code, codeName="X")
+
+
+FOUND = {"firstBatch": [{"_id": 1, "name": "cart"}], "id": 0, "ns": "shop.carts"}
+MONGO = Protocol(
+    "mongo", mongo_msg(find="carts", filter={"name": "drpanda"}), mongo_msg(answers=7, cursor=FOUND, ok=1.0),
+    mongo_error(189, "not primary any more"), mongo_error(59, "no such command: 'fnd'"),
+    (mongo_msg(getMore=7, collection="carts"), mongo_msg(answers=7, cursor=FOUND, ok=1.0)),
+)  # fmt: skip
+
 HEADERS, SETTINGS = 1, 4
 END_STREAM, END_HEADERS = 1, 4
 
@@ -148,7 +189,7 @@ GRPC = Protocol(
     (h2(HEADERS, END_HEADERS, POST + OF_GRPC), h2(HEADERS, END_HEADERS, b"\x88" + OF_GRPC) + h2(0, 0, b"one") * 3 + grpc_end(0)),
     H2_BEGIN, on_stream,
 )  # fmt: skip
-PROTOCOLS = [REDIS, POSTGRES, MYSQL, KAFKA, HTTP2, GRPC]
+PROTOCOLS = [REDIS, POSTGRES, MYSQL, KAFKA, MONGO, HTTP2, GRPC]
 BY_STREAM = (HTTP2, GRPC)
 each = pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: "http2" if protocol is HTTP2 else protocol.name)
 
@@ -469,3 +510,38 @@ def test_kafka_raw_tokens(kernel, owners):
     talk.answer(KAFKA.good)
     talk.close()
     check(kernel, owners, "kafka", {"ok": 1})
+
+
+def test_mongo_answers(kernel, owners):
+    """Where a small document tells that it is an error; and what needs no answer, or may not be looked into."""
+    good = [mongo_msg(answers=7, n=1, ok=1.0), mongo_msg(answers=7, cursor={"firstBatch": [{"text": "x" * 9000}]}, ok=1.0),
+            mongo_msg(answers=7, ok=1.0, code=11000), mongo(1, bytes(20) + bson(ismaster=1, ok=1.0), 7)]  # fmt: skip
+    duplicate = [{"index": 0, "code": 11000, "errmsg": "E11000 duplicate key"}]
+    refused = [mongo_msg(answers=7, n=0, writeErrors=duplicate, ok=1.0), mongo_error(11000, "x" * 3000), mongo_error(16500, "stage")]
+    bad = [mongo_error(189, ""), mongo_error(91, "shutting down" * 300), mongo_msg(answers=7, ok=0, errmsg="no code"),
+           mongo_msg(answers=7, n=0, writeErrors=[{"index": 0, "code": 112, "errmsg": "conflict"}], ok=1.0),
+           mongo(1, b"\2" + bytes(19) + bson(**{"$err": "x"}), 7)]  # fmt: skip
+    talk = Talk(owners).open()
+    for answer in (*good, *refused, *bad):
+        talk.ask(MONGO.ask)
+        talk.answer(answer)
+    talk.ask(mongo_msg(flags=2, insert="carts"))
+    talk.ask(mongo(2002, bytes(4) + b"shop.carts\0" + bson(a=1)))
+    talk.ask(mongo(2012, (2013).to_bytes(4, "little") + (90).to_bytes(4, "little") + b"\2" + bytes(70)))
+    talk.answer(mongo(2012, (2013).to_bytes(4, "little") + (90).to_bytes(4, "little") + b"\2" + bytes(70), 7))
+    talk.close()
+    latencies = len(good) + len(refused)
+    counts = {"ok": len(good) + 2, "client_error": len(refused), "failed": len(bad), "unknown": 1}
+    check(kernel, owners, "mongo", counts, latencies=latencies)
+
+
+def test_mongo_exhaust(kernel, owners):
+    """An answer that more come behind is one."""
+    talk = Talk(owners).open()
+    talk.ask(mongo_msg(flags=1 << 16, hello=1, maxAwaitTimeMS=10000))
+    for _ in range(3):
+        talk.answer(mongo_msg(flags=2, answers=7, isWritablePrimary=1, ok=1.0))
+    talk.ask(MONGO.ask)
+    talk.answer(MONGO.good)
+    talk.close()
+    check(kernel, owners, "mongo", {"ok": 2}, latencies=1)
