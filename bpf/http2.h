@@ -92,7 +92,9 @@ static __always_inline enum verdict grpc_recognise(__u64 w0, __u64 w1, __u32 n)
 		return MAYBE;
 	if (http2_unlikely(rule, type, flags, length, id) || type == HTTP2_PUSH_PROMISE || (rule->of == 1 && !(id & 1)))
 		return NO;
-	if (type == HTTP2_SETTINGS && length % 6)
+	if (type == HTTP2_SETTINGS && (length % 6 || (length ? flags : flags != 1)))
+		return NO;
+	if (type == HTTP2_GOAWAY && length < 8)
 		return NO;
 	if (type != HTTP2_HEADERS)
 		return YES;
