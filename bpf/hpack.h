@@ -42,6 +42,7 @@ enum content { CONTENT_NONE, CONTENT_GRPC, CONTENT_OTHER };
 #define TEXT_WORDS 4
 
 /* reading.kind: bytes that an element took, and what it found */
+#define HPACK_BYTES 0xffff
 #define HPACK_FIELD_ENDS (1U << 16)
 #define HPACK_STRING_ENDS (1U << 17) /* one that says something: hpack_string_ends must be next */
 enum hpack_phase { HPACK_FIELD, HPACK_NAME_LENGTH, HPACK_VALUE_LENGTH, HPACK_NAME, HPACK_VALUE };
@@ -59,6 +60,7 @@ struct hpack {
 	__u8 begins; /* the first bits of the field, or of the length */
 	__u8 inserts; /* the field enters the table */
 	__u8 name; /* of the field */
+	__u8 says; /* the string, something: its bytes go into */
 	__u8 taken; /* bytes of `text` */
 	__u8 entry; /* what the field that has just ended means */
 	__u8 padding; /* behind the block's part in this frame */
@@ -70,7 +72,7 @@ struct hpack {
 	__u8 content_type;
 	__u8 unknown; /* some of its fields are */
 	__u8 pushed; /* it is of a PUSH_PROMISE */
-	__u8 zero[3];
+	__u8 zero[2];
 	__u8 table[TABLE]; /* by the insertion's number */
 };
 MAP(hpacks, LRU_HASH, struct message_key, struct hpack, 8192, 0);
@@ -241,13 +243,26 @@ static __always_inline void hpack_integer(struct hpack *h, struct reading *r, __
 	h->shift = h->number == mask;
 }
 
-/* A string's length has been read. */
-static __always_inline void hpack_string_begins(struct hpack *h)
+/* A string's length has been read: of one that says nothing what is at hand is passed by at once. */
+static __always_inline void hpack_string_begins(struct hpack *h, struct reading *r, __u32 here)
 {
-	h->phase += HPACK_NAME - HPACK_NAME_LENGTH;
-	h->length = h->number > 255 ? 255 : h->number;
+	__u32 lengths = h->begins ? 1 << 5 | 1 << 8 | 1 << 9 : 1 << 7 | 1 << 11 | 1 << 12; /* those of hpack_name() */
+	__u32 n = h->number, passed;
+
+	h->length = n > 255 ? 255 : n;
 	h->taken = 0;
 	__builtin_memset(h->text, 0, sizeof(h->text));
+	if (h->phase == HPACK_NAME_LENGTH) {
+		h->phase = HPACK_NAME;
+		h->says = n < 32 && lengths >> n & 1;
+	} else {
+		h->phase = HPACK_VALUE;
+		h->says = h->name > ENTRY_NOTHING;
+	}
+	forget();
+	passed = h->says ? 0 : n < here - 1 ? n : here - 1;
+	h->number = n - passed;
+	r->kind = 1 + passed;
 }
 
 /* A field's first integer has been read. */
@@ -274,7 +289,7 @@ static __always_inline void hpack_bytes(struct hpack *h, struct reading *r, __u3
 {
 	__u32 takes = h->number < here ? h->number : here, i = h->taken >> 3, room = 8 - (h->taken & 7);
 
-	if (i < TEXT_WORDS && (h->phase == HPACK_NAME || h->name > ENTRY_NOTHING)) {
+	if (i < TEXT_WORDS && h->says) {
 		if (takes > room)
 			takes = room;
 		w = w << (64 - 8 * takes & 63) >> (64 - 8 * takes & 63) << (8 * (h->taken & 7));
@@ -316,13 +331,16 @@ static __always_inline void hpack_element(struct hpack *h, struct reading *r, __
 			if (h->phase == HPACK_FIELD)
 				hpack_field_begins(h, r);
 			else
-				hpack_string_begins(h);
+				hpack_string_begins(h, r, here);
 		}
 	}
 	forget();
 	if (h->phase >= HPACK_NAME && !h->number) {
-		if (h->phase == HPACK_NAME || h->name > ENTRY_NOTHING) {
+		if (h->says) {
 			r->kind |= HPACK_STRING_ENDS;
+		} else if (h->phase == HPACK_NAME) {
+			h->name = ENTRY_NOTHING;
+			h->phase = HPACK_VALUE_LENGTH;
 		} else {
 			h->entry = h->name;
 			r->kind |= HPACK_FIELD_ENDS;

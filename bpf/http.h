@@ -60,7 +60,7 @@ struct ended {
 	__u8 status[16];
 	__u8 bucket[32];
 };
-#define CALLS 8 /* HTTP/2's steps in a run (a power of two), each of which finds one thing at most */
+#define CALLS 8 /* what the steps of a run of HTTP/2's may find (a power of two) */
 
 /* Lives in map memory, where the verifier does not follow values: so every step of the loop looks the same to it, and the loop
  * is looked at once, whatever came before. */

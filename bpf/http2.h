@@ -63,17 +63,17 @@ static __always_inline const struct http2_rule *http2_rule(__u32 type)
 	return &http2_rules[type];
 }
 
-/* Is no frame like this? */
-static __always_inline __u64 http2_impossible(const struct http2_rule *rule, __u32 length, __u32 id)
+/* Is no frame like this? (A megabyte in one is what nobody asks for.) */
+static __always_inline __u64 http2_impossible(const struct http2_rule *rule, __u32 flags, __u32 length, __u32 id)
 {
-	return (is_not_0(rule->length) & is_not_0(length ^ rule->length)) | !(rule->of & (2 - is_not_0(id)));
+	return (is_not_0(rule->length) & is_not_0(length ^ rule->length)) | !(rule->of & (2 - is_not_0(id))) |
+	       is_not_0(flags & ~rule->flags) | id >> 31 | is_not_0(length >> 20);
 }
 
 /* Is it no likely one, where another protocol's bytes might be, or the middle of a frame? */
 static __always_inline __u64 http2_unlikely(const struct http2_rule *rule, __u32 type, __u32 flags, __u32 length, __u32 id)
 {
-	return less(HTTP2_CONTINUATION, type) | less(HTTP2_USUAL, length) | is_not_0(flags & ~rule->flags) | id >> 31 |
-	       http2_impossible(rule, length, id);
+	return less(HTTP2_CONTINUATION, type) | less(HTTP2_USUAL, length) | http2_impossible(rule, flags, length, id);
 }
 
 /* The client's preface, or a frame of a client's; HEADERS whose first field is one of a request's. */
@@ -92,8 +92,9 @@ static __always_inline enum verdict grpc_recognise(__u64 w0, __u64 w1, __u32 n)
 		return MAYBE;
 	if (http2_unlikely(rule, type, flags, length, id) || type == HTTP2_PUSH_PROMISE || (rule->of == 1 && !(id & 1)))
 		return NO;
-	/* Zeros are no frame: other protocols have many. */
-	if ((type == HTTP2_SETTINGS && (length % 6 || !(length | flags))) || (type == HTTP2_GOAWAY && length < 8))
+	if (type == HTTP2_SETTINGS && (length % 6 || (length ? flags : flags != 1)))
+		return NO;
+	if (type == HTTP2_GOAWAY && length < 8)
 		return NO;
 	if (type != HTTP2_HEADERS)
 		return YES;
@@ -138,7 +139,7 @@ static __always_inline void http2_header(struct stream *stream, struct reading *
 	__u32 padded = flags >> 3 & rule->block & is_not_0(rule->flags & HTTP2_PADDED);
 	__u32 before = rule->before + padded + 5 * (flags >> 5 & is_not_0(rule->flags & HTTP2_PRIORITIES));
 	__u32 padding = (w1 >> 8 & 255) * padded, continues = 1 - is_not_0(type ^ HTTP2_CONTINUATION);
-	__u64 lost = http2_impossible(rule, length, id & ~HTTP2_OPEN) | (*more >> 31 ^ continues) | less(length, before + padding);
+	__u64 lost = http2_impossible(rule, flags, length, id) | (*more >> 31 ^ continues) | less(length, before + padding);
 	__u32 last, tail;
 
 	lost |= !!(stream->flags & STREAM_GAP) & http2_unlikely(rule, type, flags, length, id);
@@ -152,7 +153,7 @@ static __always_inline void http2_header(struct stream *stream, struct reading *
 	r->value = id;
 	r->found = (last - tail) * TELLS_END | (1 - is_not_0(type ^ HTTP2_RST_STREAM)) * TELLS_RESET;
 	r->kind = (type | flags << 8 | padding << 16) * rule->block;
-	r->first = r->at || !r->began ? r->now : r->began;
+	r->first = came(r);
 	r->at += HTTP2_HEADER + before;
 	stream->left = length - before - padding - tail;
 	stream->state = STREAM_BODY - rule->block * (STREAM_BODY - HTTP2_BLOCK);
@@ -215,7 +216,7 @@ static __always_inline void http2_block_ends(struct stream *stream, struct readi
 static __always_inline void http2_elements(struct stream *stream, struct reading *r, struct hpack *h, const struct scratch *scratch)
 {
 	r->kind = 0;
-#pragma unroll
+#pragma nounroll
 	for (int i = 0; i < HTTP2_ELEMENTS; i++) {
 		__u32 here = r->end - r->at;
 
@@ -224,8 +225,8 @@ static __always_inline void http2_elements(struct stream *stream, struct reading
 		if (!here || r->stop || r->kind & HPACK_STRING_ENDS)
 			break;
 		hpack_element(h, r, here, word(scratch, r->at));
-		r->at += r->kind & 0xffff;
-		stream->left -= r->kind & 0xffff;
+		r->at += r->kind & HPACK_BYTES;
+		stream->left -= r->kind & HPACK_BYTES;
 		forget();
 	}
 	forget();

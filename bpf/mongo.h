@@ -230,7 +230,7 @@ static __always_inline void mongo_field(struct stream *stream, struct reading *r
 
 static __always_inline void mongo_begins(struct conn *conn, struct stream *stream, struct reading *r, __u32 *more)
 {
-	__u64 latency = latency_at(conn, stream, r, r->began ? r->began : r->now);
+	__u64 latency = latency_at(conn, stream, r, r->first);
 
 	if (latency == NO_LATENCY)
 		*more = MONGO_LATE;
@@ -258,6 +258,7 @@ static __always_inline void mongo_step(struct conn *conn, struct stream *stream,
 	__u32 *more = more_of(conn, r->egress);
 
 	r->found = 0;
+	r->first = came(r);
 	r->line = 0;
 	if (r->request)
 		mongo_request(r, scratch);

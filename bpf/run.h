@@ -21,7 +21,7 @@ enum verdict { NO, MAYBE, YES };
 
 /* What one run reads at most: each step is looked at by the verifier. */
 #define FURTHER_STEPS 24
-#define UNROLLED 4
+#define CALL_STEPS 12 /* HTTP/2's */
 
 /* HTTP/2's, in calls.h. */
 static __always_inline void count_calls(struct __sk_buff *skb, struct bpf_sock *sk, struct conn *conn, struct stream *stream,
@@ -80,16 +80,23 @@ static __always_inline bool awaited(const struct conn *conn, const struct readin
 	return waiting(conn) > r->answers;
 }
 
-/* Latency of the next answer, whose first byte came `then`. */
-static __always_inline __u64 latency_at(const struct conn *conn, const struct stream *stream, const struct reading *r, __u64 then)
+/* When the byte at hand came. */
+static __always_inline __u64 came(const struct reading *r)
+{
+	return r->at || !r->began ? r->now : r->began;
+}
+
+/* Latency of the next answer, whose first byte came then. */
+static __always_inline __u64 latency_at(const struct conn *conn, const struct stream *stream, const struct reading *r, __u64 when)
 {
 	__u64 slot = asked(conn, r);
 
 	if (!slot || slot & SLOT_LONG || (stream->flags & STREAM_GAP && waiting(conn) > 1))
 		return NO_LATENCY;
-	return since(slot, then);
+	return since(slot, when);
 }
 
+/* Of the answer whose first byte is at hand, and is not of the segment before. */
 static __always_inline __u64 latency_now(const struct conn *conn, const struct stream *stream, const struct reading *r)
 {
 	return latency_at(conn, stream, r, r->now);
@@ -241,21 +248,18 @@ static __always_inline void keep(struct __sk_buff *skb, struct conn *conn, struc
 
 typedef void (*step_function)(struct conn *conn, struct stream *stream, struct reading *r, const struct scratch *scratch);
 
-/* Of HTTP/2, whose steps are long. Some of them are unrolled: the verifier remembers what it has seen by place, and forgets what it
- * meets there seldom. */
+/* Of HTTP/2, whose steps are long. Unrolled: the verifier remembers what it has seen by place, and forgets what it meets there seldom,
+ * as in a loop, whose turns share theirs. */
 static __always_inline void call_steps(struct conn *conn, struct stream *stream, struct reading *r, struct scratch *scratch,
 				       step_function step)
 {
-#pragma nounroll
-	for (int i = 0; i < CALLS / UNROLLED; i++) {
 #pragma unroll
-		for (int j = 0; j < UNROLLED; j++) {
-			forget();
-			if (stream->state == STREAM_BODY)
-				r->at += pass(conn, stream, r, r->end - r->at);
-			if (r->at < r->end && !r->stop)
-				step(conn, stream, r, scratch);
-		}
+	for (int i = 0; i < CALL_STEPS; i++) {
+		forget();
+		if (stream->state == STREAM_BODY)
+			r->at += pass(conn, stream, r, r->end - r->at);
+		if (r->at < r->end && !r->stop && r->calls < CALLS)
+			step(conn, stream, r, scratch);
 	}
 }
 

@@ -18,8 +18,8 @@ OWNER_UNKNOWN = 0
 OUTBOUND, INBOUND = 0, 1
 DIRECTIONS = ("outbound", "inbound")
 
-# Index = column `protocol`; 0 never leaves the kernel.
-PROTOCOLS = ("", "http", "redis", "postgres", "mysql", "kafka", "grpc", "mongo")
+# Index = column `protocol`; 0 never leaves the kernel. What could not be read of HTTP/2 is http's, or grpc's.
+PROTOCOLS = ("", "http", "redis", "postgres", "mysql", "kafka", "mongo", "grpc")
 
 
 def noun(protocol: str) -> str:

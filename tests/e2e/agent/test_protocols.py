@@ -139,6 +139,7 @@ MONGO = Protocol(
     mongo_error(189, "not primary any more"), mongo_error(59, "no such command: 'fnd'"),
     (mongo_msg(getMore=7, collection="carts"), mongo_msg(answers=7, cursor=FOUND, ok=1.0)),
 )  # fmt: skip
+
 HEADERS, SETTINGS = 1, 4
 END_STREAM, END_HEADERS = 1, 4
 
@@ -188,7 +189,7 @@ GRPC = Protocol(
     (h2(HEADERS, END_HEADERS, POST + OF_GRPC), h2(HEADERS, END_HEADERS, b"\x88" + OF_GRPC) + h2(0, 0, b"one") * 3 + grpc_end(0)),
     H2_BEGIN, on_stream,
 )  # fmt: skip
-PROTOCOLS = [REDIS, POSTGRES, MYSQL, KAFKA, HTTP2, GRPC, MONGO]
+PROTOCOLS = [REDIS, POSTGRES, MYSQL, KAFKA, MONGO, HTTP2, GRPC]
 BY_STREAM = (HTTP2, GRPC)
 each = pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: "http2" if protocol is HTTP2 else protocol.name)
 
