@@ -6,6 +6,7 @@
 
 #include "http2.h"
 #include "kafka.h"
+#include "memcached.h"
 #include "mongo.h"
 #include "mysql.h"
 #include "part.h"

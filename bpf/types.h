@@ -28,7 +28,8 @@ enum direction { OUTBOUND, INBOUND };
 
 /* Protocols beside HTTP: what comes here has NAME.h, with NAME_recognise and NAME_step. In the order in which they are asked whether
  * a connection is theirs, and of PROTOCOLS in rows.py. */
-#define FURTHER_PROTOCOLS(P) P(REDIS, redis) P(POSTGRES, postgres) P(MYSQL, mysql) P(KAFKA, kafka) P(MONGO, mongo) P(GRPC, grpc)
+#define FURTHER_PROTOCOLS(P) P(REDIS, redis) P(POSTGRES, postgres) P(MYSQL, mysql) P(KAFKA, kafka) P(MONGO, mongo) P(GRPC, grpc) \
+	P(MEMCACHED, memcached)
 /* GRPC: a connection that speaks HTTP/2. Its requests are HTTP's, or gRPC's own.
  * Of them, those whose server may speak first: these have NAME_greets. */
 #define GREETING_PROTOCOLS(P) P(MYSQL, mysql) P(GRPC, grpc)

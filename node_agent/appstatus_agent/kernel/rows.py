@@ -19,7 +19,7 @@ OUTBOUND, INBOUND = 0, 1
 DIRECTIONS = ("outbound", "inbound")
 
 # Index = column `protocol`; 0 never leaves the kernel. What could not be read of HTTP/2 is http's, or grpc's.
-PROTOCOLS = ("", "http", "redis", "postgres", "mysql", "kafka", "mongo", "grpc")
+PROTOCOLS = ("", "http", "redis", "postgres", "mysql", "kafka", "mongo", "grpc", "memcached")
 
 
 def noun(protocol: str) -> str:

@@ -93,6 +93,12 @@ def _mongo(request: bytes) -> str:
     return f"{found[1].decode()} {found[2].decode()}" if found and request[12:16] == b"\xdd\x07\0\0" else ""
 
 
+def _memcached(request: bytes) -> str:
+    """The command and how many words follow."""
+    words = request.partition(b"\r\n")[0].split()
+    return " ".join([words[0].decode(), *["?"] * min(len(words) - 1, 8)]) if words and _WORD.fullmatch(words[0]) else ""
+
+
 _READERS: dict[str, Callable[[bytes], str]] = {
     "http": _http,
     "redis": _redis,
@@ -100,4 +106,5 @@ _READERS: dict[str, Callable[[bytes], str]] = {
     "mysql": _mysql,
     "kafka": _kafka,
     "mongo": _mongo,
+    "memcached": _memcached,
 }

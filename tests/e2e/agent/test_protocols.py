@@ -189,9 +189,19 @@ GRPC = Protocol(
     (h2(HEADERS, END_HEADERS, POST + OF_GRPC), h2(HEADERS, END_HEADERS, b"\x88" + OF_GRPC) + h2(0, 0, b"one") * 3 + grpc_end(0)),
     H2_BEGIN, on_stream,
 )  # fmt: skip
-PROTOCOLS = [REDIS, POSTGRES, MYSQL, KAFKA, MONGO, HTTP2, GRPC]
+MEMCACHED = Protocol(
+    "memcached", b"get cart:7 cart:8\r\n", b"VALUE cart:7 0 9\r\nEND\r\n1234\r\nEND\r\n",
+    b"SERVER_ERROR out of memory storing object\r\n", b"CLIENT_ERROR bad data chunk\r\n", (b"", b""),
+)  # fmt: skip
+PROTOCOLS = [REDIS, POSTGRES, MYSQL, KAFKA, MEMCACHED, MONGO, HTTP2, GRPC]
 BY_STREAM = (HTTP2, GRPC)
-each = pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: "http2" if protocol is HTTP2 else protocol.name)
+
+
+def name_of(protocol: Protocol) -> str:
+    return "http2" if protocol is HTTP2 else protocol.name
+
+
+each = pytest.mark.parametrize("protocol", PROTOCOLS, ids=name_of)
 
 
 def begin(talk: Talk, protocol: Protocol) -> None:
@@ -331,7 +341,7 @@ def test_overdue_and_in_flight(kernel, owners, protocol):
     check(kernel, owners, protocol.name, {"ok": 1, "overdue": 1})
 
 
-@each
+@pytest.mark.parametrize("protocol", [protocol for protocol in PROTOCOLS if protocol.long[0]], ids=name_of)
 def test_long_by_intent(kernel, owners, protocol):
     talk = Talk(owners).open()
     begin(talk, protocol)
@@ -545,3 +555,67 @@ def test_mongo_exhaust(kernel, owners):
     talk.answer(MONGO.good)
     talk.close()
     check(kernel, owners, "mongo", {"ok": 2}, latencies=1)
+
+
+def test_memcached_text(kernel, owners):
+    """Every sort of command and of answer, what asks for no answer among them."""
+    answered = [
+        (b"set a 0 0 5\r\nEND\r\n\r\n", b"STORED\r\n"),
+        (b"cas a 1 0 3 77\r\nabc\r\n", b"EXISTS\r\n"),
+        (b"add b 0 60 0\r\n\r\n", b"NOT_STORED\r\n"),
+        (b"gets a\r\n", b"VALUE a 0 5 77\r\nEND\r\n\r\nEND\r\n"),
+        (b"get " + b"k" * 250 + b"\r\n", b"END\r\n"),
+        (b"gat 30 a\r\n", b"VALUE a 0 70000\r\n" + b"x" * 70000 + b"\r\nEND\r\n"),
+        (b"incr a 1\r\n", b"17\r\n"),
+        (b"touch a 3\r\n", b"NOT_FOUND\r\n"),
+        (b"stats\r\n", b"STAT pid 7\r\nSTAT version 1.6.18 and more words\r\nEND\r\n"),
+        (b"version\r\n", b"VERSION 1.6.18\r\n"),
+        (b"mg a v\r\n", b"VA 7 f0\r\nEN\r\nEN\r\n\r\n"),
+        (b"mg b v\r\n", b"EN\r\n"),
+        (b"ms a 3 T0\r\nabc\r\n", b"HD\r\n"),
+        (b"mn\r\n", b"MN\r\n"),
+    ]
+    refused = [(b"incr b x\r\n", b"CLIENT_ERROR invalid numeric delta argument\r\n"), (b"verbosity\r\n", b"ERROR\r\n")]
+    talk = Talk(owners).open()
+    for ask, answer in answered + refused:
+        talk.ask(ask)
+        talk.answer(answer)
+    talk.ask(b"set a 0 0 4 noreply\r\nget \r\ndelete a noreply\r\nget a\r\n")
+    talk.answer(b"END\r\n")
+    talk.ask(b"quit\r\n")
+    talk.close()
+    counts = {"ok": len(answered) + 3, "client_error": len(refused)}
+    check(kernel, owners, "memcached", counts, latencies=len(answered) + len(refused) + 1)
+
+
+def test_memcached_meta_commands_that_want_silence(kernel, owners):
+    """May be answered or not: nobody can tell what belongs to whom any more."""
+    talk = Talk(owners).open()
+    talk.ask(MEMCACHED.ask)
+    talk.answer(MEMCACHED.good)
+    talk.ask(b"mg a v q\r\nmg b v q\r\nmn\r\n")
+    talk.answer(b"VA 1\r\nx\r\nMN\r\n")
+    talk.ask(MEMCACHED.ask)
+    talk.answer(MEMCACHED.good)
+    talk.close()
+    check(kernel, owners, "memcached", {"ok": 1})
+
+
+def binary(magic: int, opcode: int, status: int = 0, key: bytes = b"", value: bytes = b"") -> bytes:
+    """A frame of Memcached's."""
+    numbers = len(key).to_bytes(2) + b"\0\0" + status.to_bytes(2) + (len(key) + len(value)).to_bytes(4)
+    return bytes([magic, opcode]) + numbers + bytes(12) + key + value
+
+
+def test_memcached_binary(kernel, owners):
+    """Quiet commands are no requests; statistics end with an empty key."""
+    talk = Talk(owners).open()
+    for status in (0, 1, 4, 0x82):
+        talk.ask(binary(0x80, 0, key=b"cart:7"))
+        talk.answer(binary(0x81, 0, status, value=b"x" * 40))
+    talk.ask(binary(0x80, 9, key=b"a") + binary(0x80, 9, key=b"b") + binary(0x80, 10))
+    talk.answer(binary(0x81, 9, value=b"x" * 9) + binary(0x81, 10))
+    talk.ask(binary(0x80, 0x10))
+    talk.answer(binary(0x81, 0x10, key=b"pid", value=b"7") + binary(0x81, 0x10))
+    talk.close()
+    check(kernel, owners, "memcached", {"ok": 4, "client_error": 1, "failed": 1})

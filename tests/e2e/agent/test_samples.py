@@ -7,7 +7,7 @@ import pytest
 from appstatus_agent.kernel import events, rows
 from appstatus_agent.samples import line
 from talk import Talk
-from test_protocols import KAFKA, MONGO, MYSQL, POSTGRES, REDIS, Protocol, begin
+from test_protocols import KAFKA, MEMCACHED, MONGO, MYSQL, POSTGRES, REDIS, Protocol, begin
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
 
@@ -18,8 +18,9 @@ HTTP = Protocol(
 SHOWN = {
     "http": "http GET /carts/*?...", "redis": "redis GET ?", "postgres": "postgres select ?", "mysql": "mysql select a from t",
     "kafka": "kafka Heartbeat v4", "mongo": "mongo find carts",
+    "memcached": "memcached get ? ?",
 }  # fmt: skip
-each = pytest.mark.parametrize("protocol", [HTTP, REDIS, POSTGRES, MYSQL, KAFKA, MONGO], ids=lambda protocol: protocol.name)
+each = pytest.mark.parametrize("protocol", [HTTP, REDIS, POSTGRES, MYSQL, KAFKA, MONGO, MEMCACHED], ids=lambda each: each.name)
 
 
 def samples_of(kernel, owners) -> list[events.RequestSample]:

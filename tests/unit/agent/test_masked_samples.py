@@ -34,6 +34,8 @@ def resp(*words: bytes) -> bytes:
         ("kafka", b"\0\0\0\x40\0\1\0\x0c\0\0\0\7\0\4cart", "kafka Fetch v12"),
         ("mongo", b"\x40\0\0\0\7\0\0\0\0\0\0\0\xdd\7\0\0\0\0\0\0\0\x30\0\0\0\2find\0\6\0\0\0carts\0\3filter\0s3cr3t",
          "mongo find carts"),
+        ("memcached", b"set session:ann 0 60 6\r\ns3cr3t\r\n", "memcached set ? ? ? ?"),
+        ("memcached", b"\x80\0\0\6" + SECRET, "memcached"),
         ("zookeeper", SECRET, "zookeeper"),
     ],
 )  # fmt: skip
