@@ -6,7 +6,7 @@ import time
 import pytest
 from appstatus_agent.kernel import events, rows
 from appstatus_agent.samples import line
-from talk import Talk
+from talk import Owners, Talk
 from test_protocols import KAFKA, MEMCACHED, MONGO, MYSQL, POSTGRES, REDIS, Protocol, begin
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("network")]
@@ -28,21 +28,29 @@ def samples_of(kernel, owners) -> list[events.RequestSample]:
     return [sample for sample in found if sample.owner in owners.ids.values()]
 
 
-def wait_for_a_second() -> None:
-    """The kernel's, of 2^30 ns: so many samples may leave in it."""
-    time.sleep(1.08)
+def at_begin_of_a_second() -> None:
+    """The kernel's, of 2^30 ns: whatever else fails on this node takes from the same ten samples in it."""
+    time.sleep(((1 << 30) - time.monotonic_ns() % (1 << 30)) / 1e9)
+
+
+TRIES = 5
 
 
 @each
-def test_the_second_failure_is_told_with_its_first_bytes(kernel, owners, protocol):
-    wait_for_a_second()
-    talk = Talk(owners).open()
-    begin(talk, protocol)
-    for answer in (protocol.good, protocol.bad, protocol.bad, protocol.good):
-        talk.ask(protocol.ask)
-        talk.answer(answer)
-    talk.close()
-    samples = samples_of(kernel, owners)
+def test_the_second_failure_is_told_with_its_first_bytes(kernel, protocol):
+    for _ in range(TRIES):
+        owners = Owners()
+        talk = Talk(owners).open()
+        begin(talk, protocol)
+        at_begin_of_a_second()
+        for answer in (protocol.good, protocol.bad, protocol.bad, protocol.good):
+            talk.ask(protocol.ask)
+            talk.answer(answer)
+        talk.close()
+        owners.remove()
+        samples = samples_of(kernel, owners)
+        if len(samples) == 2:
+            break
     assert sorted(sample.owner for sample in samples) == sorted(owners.ids.values())
     for sample in samples:
         assert line(protocol.name, sample.request) == SHOWN[protocol.name]
@@ -50,15 +58,22 @@ def test_the_second_failure_is_told_with_its_first_bytes(kernel, owners, protoco
 
 
 @each
-def test_of_a_new_connection_too(kernel, owners, protocol):
-    wait_for_a_second()
-    for _ in range(2):
-        talk = Talk(owners).open()
-        begin(talk, protocol)
-        talk.ask(protocol.ask)
-        talk.answer(protocol.bad)
-        talk.close()
-    assert sorted(sample.owner for sample in samples_of(kernel, owners)) == sorted(owners.ids.values())
+def test_of_a_new_connection_too(kernel, protocol):
+    for _ in range(TRIES):
+        owners = Owners()
+        talks = [Talk(owners).open() for _ in range(2)]
+        at_begin_of_a_second()
+        for talk in talks:
+            begin(talk, protocol)
+            talk.ask(protocol.ask)
+            talk.answer(protocol.bad)
+        for talk in talks:
+            talk.close()
+        owners.remove()
+        samples = samples_of(kernel, owners)
+        if len(samples) == 2:
+            break
+    assert sorted(sample.owner for sample in samples) == sorted(owners.ids.values())
 
 
 @each
@@ -66,13 +81,17 @@ def test_slow_ones(late, owners, protocol):
     kernel = late(slow_seconds=0.2)
     talk = Talk(owners).open()
     begin(talk, protocol)
-    for _ in range(2):
+    for number in range(1 + TRIES):
+        at_begin_of_a_second()
         talk.ask(protocol.ask)
         time.sleep(0.25)
         talk.answer(protocol.good)
+        samples = samples_of(kernel, owners)
+        if number and len(samples) == 2:
+            break
     talk.close()
-    samples = samples_of(kernel, owners)
-    assert len(samples) == 2 and all(0.2e9 < sample.latency < 1e9 and rows.STATUSES[sample.status] == "2xx" for sample in samples)
+    assert number and len(samples) == 2
+    assert all(0.2e9 < sample.latency < 1e9 and rows.STATUSES[sample.status] == "2xx" for sample in samples)
 
 
 @each
@@ -89,6 +108,7 @@ def test_healthy_requests_and_clients_errors_have_none(kernel, owners, protocol)
 def test_a_flood_is_cut_and_counted(kernel, owners):
     before = kernel.counters().events_lost["sample_rate"]
     talk = Talk(owners).open()
+    at_begin_of_a_second()
     for _ in range(60):
         talk.ask(HTTP.ask)
         talk.answer(HTTP.bad)

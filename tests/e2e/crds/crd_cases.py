@@ -65,7 +65,7 @@ CASES: tuple[Case, ...] = (
         "SLO.spec.indicator.availability.badStatuses[]#0",
         "spec.indicator",
         {"availability": {"badStatuses": ["503"]}},
-        ("spec.indicator.availability.badStatuses[0]", '"503"', "allowed are 1xx, 2xx, 3xx, 4xx, 5xx and failed"),
+        ("spec.indicator.availability.badStatuses[0]", '"503"', "allowed are 1xx, 2xx, 3xx, 4xx, 5xx, client_error and failed"),
     ),
     Case(
         "SLO.spec.indicator.latency.threshold#0",
