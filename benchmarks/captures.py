@@ -304,7 +304,7 @@ def _redis(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> 
 
 
 # NOT_COORDINATOR, what a group's members make by coming and going, no rights, and wrong requests.
-KAFKA_CLIENTS = {16, *range(22, 28), 29, 30, 31, 35, 42, 43, 47, 48, 49, 70, 71, 81, 82}
+KAFKA_CLIENTS = {16, *range(22, 28), 29, 30, 31, 35, 42, 43, *range(47, 52), 70, 71, 81, 82, 90}
 
 
 def _kafka(capture: Path, found: dict[str, Stream], decode: tuple[str, ...]) -> dict[str, list[str]]:

@@ -188,7 +188,8 @@ static __always_inline void keep_text(struct conn *conn, struct scratch *scratch
 	struct reading *r = &scratch->reading;
 	struct text_key key = { .conn = conn->id, .number = r->begun };
 
-	if (r->began_as > HTTP_HEAD || conn->stream[0].requests == r->begun)
+	/* (A header's begin may have been kept of the segment before. Other protocols' states are in the middle of something.) */
+	if (r->began_as > (conn->protocol == PROTOCOL_HTTP ? HTTP_HEAD : STREAM_START) || conn->stream[0].requests == r->begun)
 		return;
 	conn->watched--;
 	scratch->text.length = r->end < SAMPLE_BYTES ? r->end : SAMPLE_BYTES;

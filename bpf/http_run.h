@@ -129,11 +129,11 @@ static __always_inline void http_run(struct __sk_buff *skb, struct bpf_sock *sk,
 {
 	struct reading *r = &scratch->reading;
 
+	run_begins(conn, stream, r);
 	if (!http_fetch(skb, conn, stream, scratch)) {
 		lose(conn, stream, r);
 		return;
 	}
-	run_begins(conn, stream, r);
 #pragma nounroll
 	for (int i = 0; i < STEPS; i++) {
 		forget();

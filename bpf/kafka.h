@@ -207,15 +207,15 @@ static __always_inline void kafka_answer(struct conn *conn, struct stream *strea
 }
 
 /* What a group's rebalancing, another node or the client itself explains: 16 NOT_COORDINATOR, 22 ILLEGAL_GENERATION, 23 to 27 (protocol,
- * group id, member id, session time-out, rebalance), 29 to 31 no rights, 35 version, 42 request, 43 format, 47 to 49 (epoch, state,
- * mapping of transactions); 70 and 71 a fetch session that ended, 81 group full, 82 fenced. */
+ * group id, member id, session time-out, rebalance), 29 to 31 no rights, 35 version, 42 request, 43 format, 47 to 51 (epoch, state,
+ * mapping of transactions, one that still ends), 90 fenced; 70 and 71 a fetch session that ended, 81 group full, 82 fenced. */
 static __always_inline enum outcome kafka_outcome(__u64 code)
 {
-	const __u64 clients = 1ULL << 16 | 0x3fULL << 22 | 7ULL << 29 | 1ULL << 35 | 3ULL << 42 | 7ULL << 47;
+	const __u64 clients = 1ULL << 16 | 0x3fULL << 22 | 7ULL << 29 | 1ULL << 35 | 3ULL << 42 | 0x1fULL << 47;
 
 	if (!code || code == KAFKA_MEMBER_ID_REQUIRED)
 		return STATUS_OK;
-	return (code < 64 && clients >> code & 1) || code == 70 || code == 71 || code == 81 || code == 82 ? STATUS_CLIENT_ERROR :
+	return (code < 64 && clients >> code & 1) || code == 70 || code == 71 || code == 81 || code == 82 || code == 90 ? STATUS_CLIENT_ERROR :
 													   STATUS_FAILED;
 }
 

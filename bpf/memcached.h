@@ -7,6 +7,7 @@
  * (HD, VA, EN … of meta commands). Bad is SERVER_ERROR, and no answer; ERROR, CLIENT_ERROR and ME… are the client's; a miss is good.
  * Not followed: a meta command that wants silence (flag q), which may be answered or not; an answer of more than some 60 values in
  * one segment (ends as unknown). Quit and shutdown are no requests.
+ * (An inline command of Redis' that begins a connection and looks like one of these is taken for it.)
  * Binary: one frame of an opcode that is always answered (not the quiet ones); bad by its status: out of memory, not supported,
  * internal, busy, temporary; the client's: too large, invalid, not numeric, authentication, unknown command.
  * tshark: memcache.command / memcache.response, memcache.opcode, memcache.status. */
@@ -27,6 +28,8 @@
 #define MEMCACHED_META (1 << 10)
 #define MEMCACHED_SILENT (1 << 11) /* no request at all */
 #define MEMCACHED_GOES_ON (1 << 12)
+#define MEMCACHED_RETRIEVES (1 << 13) /* keys may be any words */
+#define MEMCACHED_NO_KEY (1 << 14)
 /* of answers, above them: its latency, in 64 us */
 #define MEMCACHED_BEGUN (1 << 12)
 #define MEMCACHED_LATENCY_SHIFT 13
@@ -145,7 +148,8 @@ static __always_inline void memcached_line(struct stream *stream, struct reading
 			stream->left = 0;
 			return;
 		}
-		if ((w & FIRST(7)) == TEXT('n', 'o', 'r', 'e', 'p', 'l', 'y', 0))
+		if ((w & FIRST(7)) == TEXT('n', 'o', 'r', 'e', 'p', 'l', 'y', 0) && ((w >> 56) == '\r' || (w >> 56) == '\n') &&
+		    !(*more & MEMCACHED_RETRIEVES) && (which > 1 || *more & MEMCACHED_NO_KEY))
 			*more |= MEMCACHED_QUIET;
 		if (*more & MEMCACHED_META && which > 1 && c == 'q' && (next == ' ' || next == '\r'))
 			*more |= MEMCACHED_SILENT;
@@ -188,8 +192,7 @@ static __always_inline void memcached_request(struct stream *stream, struct read
 	if (number == MEMCACHED_WORD)
 		not_understood(r);
 	*more = number << MEMCACHED_NUMBER_SHIFT | (number ? MEMCACHED_DATA : MEMCACHED_WORD << MEMCACHED_NUMBER_SHIFT);
-	if ((__u8)w == 'm')
-		*more |= MEMCACHED_META;
+	*more |= (__u8)w == 'm' ? MEMCACHED_META : (__u8)w == 'g' ? MEMCACHED_RETRIEVES : (__u8)w == 'f' ? MEMCACHED_NO_KEY : 0;
 	if (four == TEXT('q', 'u', 'i', 't', 0, 0, 0, 0) || four == TEXT('s', 'h', 'u', 't', 0, 0, 0, 0))
 		*more |= MEMCACHED_SILENT;
 	stream->state = MEMCACHED_IN_WORD;

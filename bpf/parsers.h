@@ -124,7 +124,9 @@ static __always_inline void http(struct __sk_buff *skb, struct bpf_sock *sk, str
 	forget();
 	http_run(skb, sk, conn, stream, scratch);
 	forget();
-	run->sample = run_ends(conn, scratch);
+	more = run_ends(conn, scratch);
+	if (unlikely(more))
+		run->sample = more;
 	forget();
 	run->offset = r->offset;
 	more = r->more;

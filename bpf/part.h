@@ -77,7 +77,9 @@ static __always_inline int further(struct __sk_buff *skb, __u32 protocol, step_f
 	forget();
 	steps(skb, sk, conn, stream, scratch, protocol, step);
 	forget();
-	run.sample = run_ends(conn, scratch);
+	egress = run_ends(conn, scratch);
+	if (unlikely(egress)) /* else that of an earlier run stays */
+		run.sample = egress;
 	forget();
 	run.offset = r->offset;
 	egress = r->more; /* what the verifier need not follow any more */

@@ -109,6 +109,8 @@ static __always_inline void answer(struct conn *conn, struct reading *r, __u32 o
 	__u32 i;
 
 	r->answers++;
+	r->last_status = 0;
+	r->last_latency = NO_LATENCY;
 	if (slot & SLOT_OVERDUE)
 		return;
 	r->last_status = outcome;
@@ -268,11 +270,11 @@ static __always_inline void steps(struct __sk_buff *skb, struct bpf_sock *sk, st
 {
 	struct reading *r = &scratch->reading;
 
+	run_begins(conn, stream, r);
 	if (!bring(skb, conn, stream, scratch)) {
 		lose(conn, stream, r);
 		return;
 	}
-	run_begins(conn, stream, r);
 	if (protocol == PROTOCOL_GRPC)
 		call_steps(conn, stream, r, scratch, step);
 #pragma nounroll

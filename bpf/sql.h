@@ -8,7 +8,7 @@
 /* By the class of its SQLSTATE, the first two of five characters. Classes that the SQL standard and PostgreSQL give to what a client
  * asked for (data, constraints, syntax, rights, an exception that a procedure raises on purpose: P0) begin so; not so: 08 connection,
  * 40 rollback (deadlock, serialization), 53 resources, 54 limits, 55 lock not available, 57 cancelled or shutting down, 58 and XX
- * internal, HY general (MySQL). */
+ * internal, HY general (MySQL). (Of a class that is the client's, single states may be the server's: 25006, a server that became a replica.) */
 static __always_inline enum outcome outcome_of_sqlstate(__u8 first, __u8 second)
 {
 	if ((first == '0' && second == '8') || (first == '4' && second == '0'))

@@ -8,15 +8,18 @@ import re
 import struct
 from collections.abc import Callable
 
-import sqlparse
-from sqlparse import tokens
-
 MOST = 100  # characters
-# A part of a path that names one thing of many: a number, a UUID, or a long word that has digits.
-_ONE_OF_MANY = re.compile(r"\d+|[0-9a-f]{8}-[0-9a-f-]{27}|(?=\w*\d)[\w~.=+-]{12,}|[\w~.=+-]{25,}", re.IGNORECASE)
+# A part of a path that names a kind of thing; what has digits or anything else may be one thing of many, or a token.
+_KIND = re.compile(r"(?:[A-Za-z][A-Za-z_-]{0,23}|v\d{1,2})(?:\.[a-z]{2,5})?|")
 _METHOD = re.compile(rb"([A-Z]{3,16}) (\S*)")
 _WORD = re.compile(rb"[A-Za-z]{2,24}")
-_WHOLE = (tokens.Literal, tokens.Name.Placeholder)
+# Of SQL: what may be seen, what is hidden (what is in double quotes is a name in PostgreSQL and a text in MySQL), and gaps. Texts
+# with a backslash, dollar quotes, nested or open comments, and what follows a semicolon are none of these.
+_TOKEN = re.compile(
+    r"""(?P<value>'[^'\\]*'|"[^"\\]*"|\d[\w.]*)|(?P<gap>\s+|/\*(?:(?!/\*|\*/).)*\*/)"""
+    r"""|[A-Za-z_]\w*|\$\d+|`[^`\\]*`|[-+*/%<>=!(),.:?@&|^~\[\]]""",
+    re.DOTALL | re.ASCII,
+)
 
 
 def line(protocol: str, request: bytes) -> str:
@@ -31,8 +34,10 @@ def _http(request: bytes) -> str:
     if not found:
         return ""
     path, question, _ = found[2].decode("ascii", "replace").partition("?")
-    parts = ["*" if _ONE_OF_MANY.fullmatch(part) else part for part in path.split("/")]
-    return f"{found[1].decode()} {_printable(['/'.join(parts)])}{'?...' if question else ''}"
+    if not path.startswith("/"):
+        return found[1].decode()
+    parts = [part if _KIND.fullmatch(part) else "*" for part in path.split("/")]
+    return f"{found[1].decode()} {'/'.join(parts)}{'?...' if question else ''}"
 
 
 def _redis(request: bytes) -> str:
@@ -57,15 +62,15 @@ def _mysql(request: bytes) -> str:
 
 
 def _sql(text: bytes) -> str:
-    shown: list[str] = []
-    for statement in sqlparse.parse(text.decode("utf-8", "replace")):
-        for token in statement.flatten():
-            if token.ttype in tokens.Comment:
-                continue
-            if token.ttype in tokens.Error or (token.value[:1] in "'$" and not any(token.ttype in kind for kind in _WHOLE)):
-                return _printable([*shown, "?"])  # a text that a cut has left open, or none that can be read
-            # What is in double quotes is a name in PostgreSQL, and a text in MySQL.
-            shown.append("?" if token.ttype in tokens.Literal or token.value[:1] == '"' else token.value)
+    """Up to the first byte of which one cannot be sure: dialects differ in what ends a text, and the cut may have left one open."""
+    statement = text.decode("utf-8", "replace")
+    shown, at = [], 0
+    while at < len(statement):
+        found = _TOKEN.match(statement, at)
+        if not found or statement.startswith(("--", "#"), at) or (found[0] == "/" and statement.startswith("/*", at)):
+            return _printable([*shown, "?"])
+        shown.append("?" if found["value"] else " " if found["gap"] else found[0])
+        at = found.end()
     return _printable(shown)
 
 
@@ -93,10 +98,16 @@ def _mongo(request: bytes) -> str:
     return f"{found[1].decode()} {found[2].decode()}" if found and request[12:16] == b"\xdd\x07\0\0" else ""
 
 
+_MEMCACHED = {
+    b"get", b"gets", b"gat", b"gats", b"set", b"add", b"replace", b"append", b"prepend", b"cas", b"delete", b"incr", b"decr",
+    b"touch", b"stats", b"version", b"flush_all", b"verbosity", b"mg", b"ms", b"md", b"ma", b"mn", b"me",
+}  # fmt: skip
+
+
 def _memcached(request: bytes) -> str:
     """The command and how many words follow."""
     words = request.partition(b"\r\n")[0].split()
-    return " ".join([words[0].decode(), *["?"] * min(len(words) - 1, 8)]) if words and _WORD.fullmatch(words[0]) else ""
+    return " ".join([words[0].decode(), *["?"] * min(len(words) - 1, 8)]) if words and words[0] in _MEMCACHED else ""
 
 
 _READERS: dict[str, Callable[[bytes], str]] = {

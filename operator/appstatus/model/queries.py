@@ -94,12 +94,12 @@ def _each_protocol(qid: str, expr: Callable[[str], str], direction: str, by: tup
     The label keeps apart what one container says in two protocols to the same peer: ``or`` takes the first of equals.
     """
     union = " or ".join(
-        f'label_replace({expr(f"container_{protocol}_{direction}{noun}")}, "protocol", "{protocol}", "", "")'
+        f'label_replace({expr(f"container_{protocol}_{direction}{noun}")}, "appstatus_protocol", "{protocol}", "", "")'
         for protocol, noun in PROTOCOLS.items()
     )
     names = ", ".join(by)
-    short = f"sum by ({names}) (max by ({names}, protocol) ({expr(f'container_<protocol>_{direction}requests')}))"
-    return Query(qid, f"sum by ({names}) (max by ({names}, protocol) ({union}))", by, fills, short=short)
+    short = f"sum by ({names}) (max by ({names}, appstatus_protocol) ({expr(f'container_<protocol>_{direction}requests')}))"
+    return Query(qid, f"sum by ({names}) (max by ({names}, appstatus_protocol) ({union}))", by, fills, short=short)
 
 
 def _for_backfill(query: Query) -> Query:

@@ -582,10 +582,12 @@ def test_memcached_text(kernel, owners):
         talk.answer(answer)
     talk.ask(b"set a 0 0 4 noreply\r\nget \r\ndelete a noreply\r\nget a\r\n")
     talk.answer(b"END\r\n")
+    talk.ask(b"get noreply\r\nset noreply 0 0 1\r\nx\r\nset noreplying 0 0 1\r\nx\r\nflush_all noreply\r\nget a\r\n")
+    talk.answer(b"END\r\nSTORED\r\nSTORED\r\nSERVER_ERROR x\r\n")
     talk.ask(b"quit\r\n")
     talk.close()
-    counts = {"ok": len(answered) + 3, "client_error": len(refused)}
-    check(kernel, owners, "memcached", counts, latencies=len(answered) + len(refused) + 1)
+    counts = {"ok": len(answered) + 7, "client_error": len(refused), "failed": 1}
+    check(kernel, owners, "memcached", counts, latencies=len(answered) + len(refused) + 4)
 
 
 def test_memcached_meta_commands_that_want_silence(kernel, owners):

@@ -2,6 +2,7 @@
 """Samples of failed and slow requests, from real sockets to the line that is shown."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from appstatus_agent.kernel import events, rows
@@ -15,12 +16,13 @@ HTTP = Protocol(
     "http", b"GET /carts/7?user=ann HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n", (b"", b""),
 )  # fmt: skip
+CHUNKS = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"400\r\n" + bytes(1024) + b"\r\n") * 3 + b"0\r\n\r\n"
 SHOWN = {
     "http": "http GET /carts/*?...", "redis": "redis GET ?", "postgres": "postgres select ?", "mysql": "mysql select a from t",
     "kafka": "kafka Heartbeat v4", "mongo": "mongo find carts",
     "memcached": "memcached get ? ?",
 }  # fmt: skip
-each = pytest.mark.parametrize("protocol", [HTTP, REDIS, POSTGRES, MYSQL, KAFKA, MONGO, MEMCACHED], ids=lambda each: each.name)
+each = pytest.mark.parametrize("protocol", [HTTP, replace(HTTP, bad=CHUNKS), REDIS, POSTGRES, MYSQL, KAFKA, MONGO, MEMCACHED], ids=lambda each: each.name)
 
 
 def samples_of(kernel, owners) -> list[events.RequestSample]:
