@@ -22,7 +22,8 @@ SHOWN = {
     "kafka": "kafka Heartbeat v4", "mongo": "mongo find carts",
     "memcached": "memcached get ? ?",
 }  # fmt: skip
-each = pytest.mark.parametrize("protocol", [HTTP, replace(HTTP, bad=CHUNKS), REDIS, POSTGRES, MYSQL, KAFKA, MONGO, MEMCACHED], ids=lambda each: each.name)
+EACH = [HTTP, replace(HTTP, bad=CHUNKS), REDIS, POSTGRES, MYSQL, KAFKA, MONGO, MEMCACHED]
+each = pytest.mark.parametrize("protocol", EACH, ids=lambda each: each.name)
 
 
 def samples_of(kernel, owners) -> list[events.RequestSample]:
