@@ -64,7 +64,8 @@ def _mysql(request: bytes) -> str:
 def _sql(text: bytes) -> str:
     """Up to the first byte of which one cannot be sure: dialects differ in what ends a text, and the cut may have left one open."""
     statement = text.decode("utf-8", "replace")
-    shown, at = [], 0
+    shown: list[str] = []
+    at = 0
     while at < len(statement):
         found = _TOKEN.match(statement, at)
         if not found or statement.startswith(("--", "#"), at) or (found[0] == "/" and statement.startswith("/*", at)):
