@@ -5,6 +5,7 @@ One entry of PROTOCOLS for each; every test runs on all of them.
 """
 
 import random
+import socket
 import struct
 import time
 from collections.abc import Callable
@@ -621,3 +622,21 @@ def test_memcached_binary(kernel, owners):
     talk.answer(binary(0x81, 0x10, key=b"pid", value=b"7") + binary(0x81, 0x10))
     talk.close()
     check(kernel, owners, "memcached", {"ok": 4, "client_error": 1, "failed": 1})
+
+
+def test_every_connection_of_thousands(kernel, owners):
+    """One run of a program in 1,024 is measured: it must read what the others do."""
+    connections = 4000
+    with owners.as_("server"):
+        listener = socket.create_server(("127.0.0.1", 0))
+    with owners.as_("client"):
+        for _ in range(connections):
+            client = socket.create_connection(listener.getsockname())
+            server, _ = listener.accept()
+            for sender, receiver, data in ((client, server, REDIS.ask), (server, client, REDIS.good)):
+                sender.sendall(data)
+                assert receiver.recv(4096) == data
+            client.close()
+            server.close()
+    listener.close()
+    check(kernel, owners, "redis", {"ok": connections})
