@@ -442,6 +442,12 @@ def test_addresses_listened_on_have_a_budget(late, owners):
 # ---- events ----
 
 
+@pytest.fixture(autouse=True)
+def drained(kernel):
+    """What else happens on the node fills the ring within seconds while no test reads it: then the next test's events are lost."""
+    kernel.events()
+
+
 def wait_for(kernel: Kernel, wanted, seconds: float = 2.0) -> list[events.Event]:
     """Events until one satisfies `wanted`."""
     got, until = [], time.monotonic() + seconds
