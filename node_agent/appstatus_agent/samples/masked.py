@@ -14,10 +14,11 @@ _KIND = re.compile(r"(?:[A-Za-z][A-Za-z_-]{0,23}|v\d{1,2})(?:\.[a-z]{2,5})?|")
 _METHOD = re.compile(rb"([A-Z]{3,16}) (\S*)")
 _WORD = re.compile(rb"[A-Za-z]{2,24}")
 # Of SQL: what may be seen, what is hidden (what is in double quotes is a name in PostgreSQL and a text in MySQL), and gaps. Texts
-# with a backslash, dollar quotes, nested or open comments, and what follows a semicolon are none of these.
+# with a backslash, dollar quotes, nested or open comments, what follows a semicolon, and a text with a word right behind it (it had
+# a quote in it) are none of these.
 _TOKEN = re.compile(
-    r"""(?P<value>'[^'\\]*'|"[^"\\]*"|\d[\w.]*)|(?P<gap>\s+|/\*(?:(?!/\*|\*/).)*\*/)"""
-    r"""|[A-Za-z_]\w*|\$\d+|`[^`\\]*`|[-+*/%<>=!(),.:?@&|^~\[\]]""",
+    r"""(?P<value>(?:'[^'\\]*'|"[^"\\]*")(?!\w)|\d[\w.]*)|(?P<gap>\s+|/\*(?:(?!/\*|\*/).)*\*/)"""
+    r"""|[A-Za-z_]\w*|\$\d+|`[\w$.-]*`|[-+*/%<>=!(),.:?@&|^~\[\]]""",
     re.DOTALL | re.ASCII,
 )
 

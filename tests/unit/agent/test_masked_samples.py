@@ -65,6 +65,7 @@ def test_a_cut_or_garbled_request_is_no_reason_to_fail(protocol: str) -> None:
         "select 'it''s MARK'", "select $$MARK$$, $tag$MARK$tag$", "/* user=MARK */ select 1", "/* a /* MARK */ MARK */ select 1",
         "select 1 -- MARK", "select 1 # MARK", "COPY t FROM STDIN; MARK",
         "select 4MARK, 0xMARK, 1.5eMARK", "select N'MARK', X'MARK'",
+        "select a from t where name = 'O'MARK' and b = 'x'", "select ` 'MARK' ` from t",
     ],
 )  # fmt: skip
 def test_no_text_of_a_statement_is_shown_wherever_it_is_cut(protocol: str, statement: str) -> None:
